@@ -1,0 +1,521 @@
+// Package memfs is a file system in memory for tests, which can lose power.
+//
+// It keeps two states: what programs see, and what would survive. File.Sync makes a file's content durable, SyncDir the
+// names in a directory. Crash goes back to what was durable and as much of the rest as it is told.
+package memfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/moldau/moldau/internal/kit/env"
+)
+
+// Op is a call that a hook is told of before it takes place.
+type Op struct {
+	Kind string // create, open, rename, remove, mkdir, syncdir, write, truncate, sync, read
+	Name string
+	To   string // of a rename
+	Off  int64  // of a read or write
+	Len  int
+}
+
+func (o Op) String() string {
+	switch o.Kind {
+	case "rename":
+		return fmt.Sprintf("rename %s %s", o.Name, o.To)
+	case "write", "read":
+		return fmt.Sprintf("%s %s %d+%d", o.Kind, o.Name, o.Off, o.Len)
+	}
+	return o.Kind + " " + o.Name
+}
+
+// Changes reports whether the call changes what programs see or what would survive.
+func (o Op) Changes() bool { return o.Kind != "read" && o.Kind != "open" }
+
+// ShortWrite is an error of a hook that lets the first N bytes of a write through.
+type ShortWrite struct {
+	N   int
+	Err error
+}
+
+func (s ShortWrite) Error() string { return s.Err.Error() }
+
+// node is a file or a directory.
+type node struct {
+	dir      bool
+	children map[string]*node // what programs see
+	durable  map[string]*node // what would survive
+	data     []byte
+	synced   []byte
+	modified time.Time
+}
+
+func newDir() *node {
+	return &node{dir: true, children: map[string]*node{}, durable: map[string]*node{}}
+}
+
+// FS implements env.FS. It may be used by many goroutines.
+type FS struct {
+	// Hook, where set, is asked before each call; its error becomes that of the call, which does not take place.
+	Hook func(Op) error
+	// Now gives files their modification time; nil: they all have the zero time.
+	Now func() time.Time
+
+	mu     sync.Mutex
+	root   *node
+	locked map[string]bool
+	opened int
+}
+
+var _ env.FS = (*FS)(nil)
+
+// New makes an empty file system.
+func New() *FS { return &FS{root: newDir(), locked: map[string]bool{}} }
+
+// Opened is the number of files that are open.
+func (f *FS) Opened() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.opened
+}
+
+func (f *FS) ask(op Op) error {
+	if f.Hook == nil {
+		return nil
+	}
+	return f.Hook(op)
+}
+
+func fail(op, name string, err error) error { return &fs.PathError{Op: op, Path: name, Err: err} }
+
+func split(name string) []string {
+	name = strings.Trim(filepath.ToSlash(filepath.Clean(name)), "/")
+	if name == "" || name == "." {
+		return nil
+	}
+	return strings.Split(name, "/")
+}
+
+// parent returns the directory that holds name, nil where it does not exist, and the last part of the name.
+func (f *FS) parent(name string) (*node, string) {
+	parts := split(name)
+	if len(parts) == 0 {
+		return nil, ""
+	}
+	n := f.root
+	for _, p := range parts[:len(parts)-1] {
+		if n = n.children[p]; n == nil || !n.dir {
+			return nil, ""
+		}
+	}
+	return n, parts[len(parts)-1]
+}
+
+func (f *FS) find(name string) *node {
+	if len(split(name)) == 0 {
+		return f.root
+	}
+	if dir, last := f.parent(name); dir != nil {
+		return dir.children[last]
+	}
+	return nil
+}
+
+func (f *FS) now() time.Time {
+	if f.Now == nil {
+		return time.Time{}
+	}
+	return f.Now()
+}
+
+func (f *FS) Create(name string) (env.File, error) {
+	if err := f.ask(Op{Kind: "create", Name: name}); err != nil {
+		return nil, fail("create", name, err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	dir, last := f.parent(name)
+	if dir == nil {
+		return nil, fail("create", name, fs.ErrNotExist)
+	}
+	if dir.children[last] != nil {
+		return nil, fail("create", name, fs.ErrExist)
+	}
+	n := &node{modified: f.now()}
+	dir.children[last] = n
+	f.opened++
+	return &file{fs: f, node: n, name: name}, nil
+}
+
+func (f *FS) Open(name string) (env.File, error) {
+	if err := f.ask(Op{Kind: "open", Name: name}); err != nil {
+		return nil, fail("open", name, err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := f.find(name)
+	if n == nil || n.dir {
+		return nil, fail("open", name, fs.ErrNotExist)
+	}
+	f.opened++
+	return &file{fs: f, node: n, name: name}, nil
+}
+
+func (f *FS) Rename(from, to string) error {
+	if err := f.ask(Op{Kind: "rename", Name: from, To: to}); err != nil {
+		return fail("rename", from, err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fromDir, fromName := f.parent(from)
+	toDir, toName := f.parent(to)
+	if fromDir == nil || toDir == nil || fromDir.children[fromName] == nil {
+		return fail("rename", from, fs.ErrNotExist)
+	}
+	toDir.children[toName] = fromDir.children[fromName]
+	delete(fromDir.children, fromName)
+	return nil
+}
+
+func (f *FS) Remove(name string) error {
+	return f.remove(name, func(n *node) error {
+		switch {
+		case n == nil:
+			return fs.ErrNotExist
+		case len(n.children) > 0:
+			return errors.New("directory not empty")
+		}
+		return nil
+	})
+}
+
+func (f *FS) RemoveAll(name string) error {
+	return f.remove(name, func(*node) error { return nil })
+}
+
+func (f *FS) remove(name string, check func(*node) error) error {
+	if err := f.ask(Op{Kind: "remove", Name: name}); err != nil {
+		return fail("remove", name, err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	dir, last := f.parent(name)
+	var n *node
+	if dir != nil {
+		n = dir.children[last]
+	}
+	if err := check(n); err != nil {
+		return fail("remove", name, err)
+	}
+	if dir != nil {
+		delete(dir.children, last)
+	}
+	return nil
+}
+
+func (f *FS) MkdirAll(name string) error {
+	if err := f.ask(Op{Kind: "mkdir", Name: name}); err != nil {
+		return fail("mkdir", name, err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := f.root
+	for _, p := range split(name) {
+		next := n.children[p]
+		if next == nil {
+			next = newDir()
+			n.children[p] = next
+		}
+		if !next.dir {
+			return fail("mkdir", name, fs.ErrExist)
+		}
+		n = next
+	}
+	return nil
+}
+
+func (f *FS) ReadDir(name string) ([]fs.DirEntry, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := f.find(name)
+	if n == nil || !n.dir {
+		return nil, fail("readdir", name, fs.ErrNotExist)
+	}
+	var list []fs.DirEntry
+	for _, k := range slices.Sorted(maps.Keys(n.children)) {
+		list = append(list, fs.FileInfoToDirEntry(n.children[k].info(k)))
+	}
+	return list, nil
+}
+
+func (f *FS) Stat(name string) (fs.FileInfo, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := f.find(name)
+	if n == nil {
+		return nil, fail("stat", name, fs.ErrNotExist)
+	}
+	return n.info(filepath.Base(name)), nil
+}
+
+func (f *FS) SyncDir(name string) error {
+	if err := f.ask(Op{Kind: "syncdir", Name: name}); err != nil {
+		return fail("sync", name, err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := f.find(name)
+	if n == nil || !n.dir {
+		return fail("sync", name, fs.ErrNotExist)
+	}
+	n.durable = maps.Clone(n.children)
+	return nil
+}
+
+func (f *FS) Lock(name string) (io.Closer, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	dir, last := f.parent(name)
+	if dir == nil {
+		return nil, fail("lock", name, fs.ErrNotExist)
+	}
+	if f.locked[name] {
+		return nil, env.ErrLocked
+	}
+	if dir.children[last] == nil {
+		dir.children[last] = &node{modified: f.now()}
+	}
+	f.locked[name] = true
+	return &lock{f, name}, nil
+}
+
+type lock struct {
+	fs   *FS
+	name string
+}
+
+func (l *lock) Close() error {
+	l.fs.mu.Lock()
+	defer l.fs.mu.Unlock()
+	delete(l.fs.locked, l.name)
+	return nil
+}
+
+func (f *FS) Space(string) (total, free int64, err error) { return 1 << 40, 1 << 39, nil }
+
+// Keep says what of the unsynced a crash leaves.
+type Keep int
+
+const (
+	// None: only what was synced.
+	None Keep = iota
+	// All: everything, as after the end of a process.
+	All
+	// Some: of each name, each block of 512 bytes and each length either the synced or the latest state, by chance.
+	Some
+)
+
+// Crash returns the file system as it is after a loss of power; seed decides for Some. The receiver stays as it is.
+func (f *FS) Crash(keep Keep, seed uint64) *FS {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := &crash{keep: keep, rand: rand.New(rand.NewPCG(seed, 1)), done: map[*node]*node{}}
+	after := New()
+	after.Now = f.Now
+	after.root = c.survive(f.root)
+	return after
+}
+
+type crash struct {
+	keep Keep
+	rand *rand.Rand
+	done map[*node]*node // a node may have an old and a new name
+}
+
+func (c *crash) latest() bool {
+	return c.keep == All || c.keep == Some && c.rand.IntN(2) == 0
+}
+
+func (c *crash) survive(n *node) *node {
+	if s := c.done[n]; s != nil {
+		return s
+	}
+	s := &node{dir: n.dir, modified: n.modified}
+	c.done[n] = s
+	if n.dir {
+		s.children = map[string]*node{}
+		names := maps.Clone(n.durable)
+		maps.Copy(names, n.children)
+		for _, name := range slices.Sorted(maps.Keys(names)) {
+			child := n.durable[name]
+			if c.latest() {
+				child = n.children[name]
+			}
+			if child != nil {
+				s.children[name] = c.survive(child)
+			}
+		}
+		s.durable = maps.Clone(s.children)
+		return s
+	}
+	s.data = c.content(n)
+	s.synced = slices.Clone(s.data)
+	return s
+}
+
+// block is the unit that a disk writes whole.
+const block = 512
+
+func (c *crash) content(n *node) []byte {
+	data := slices.Clone(n.synced)
+	size := len(data)
+	if c.latest() {
+		size = len(n.data)
+	}
+	if size > len(data) { // a file may have grown although its blocks did not reach the disk: they are zeros
+		data = append(data, make([]byte, size-len(data))...)
+	}
+	data = data[:size]
+	for at := 0; at < size; at += block {
+		end := min(at+block, size)
+		if c.latest() && at < len(n.data) {
+			clear(data[at:end])
+			copy(data[at:end], n.data[at:])
+		}
+	}
+	return data
+}
+
+func (n *node) info(name string) fs.FileInfo { return info{n, name, int64(len(n.data))} }
+
+type info struct {
+	n    *node
+	name string
+	size int64
+}
+
+func (i info) Name() string       { return i.name }
+func (i info) Size() int64        { return i.size }
+func (i info) ModTime() time.Time { return i.n.modified }
+func (i info) IsDir() bool        { return i.n.dir }
+func (i info) Sys() any           { return nil }
+func (i info) Mode() fs.FileMode {
+	if i.n.dir {
+		return fs.ModeDir | 0o755
+	}
+	return 0o600
+}
+
+// file is an open file.
+type file struct {
+	fs     *FS
+	node   *node
+	name   string
+	closed bool
+}
+
+func (f *file) Name() string { return f.name }
+
+func (f *file) Size() (int64, error) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if f.closed {
+		return 0, fail("stat", f.name, fs.ErrClosed)
+	}
+	return int64(len(f.node.data)), nil
+}
+
+func (f *file) ReadAt(p []byte, off int64) (int, error) {
+	if err := f.fs.ask(Op{Kind: "read", Name: f.name, Off: off, Len: len(p)}); err != nil {
+		return 0, fail("read", f.name, err)
+	}
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	switch {
+	case f.closed:
+		return 0, fail("read", f.name, fs.ErrClosed)
+	case off < 0:
+		return 0, fail("read", f.name, fs.ErrInvalid)
+	case off >= int64(len(f.node.data)):
+		return 0, io.EOF
+	}
+	n := copy(p, f.node.data[off:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (f *file) WriteAt(p []byte, off int64) (int, error) {
+	err := f.fs.ask(Op{Kind: "write", Name: f.name, Off: off, Len: len(p)})
+	if short := (ShortWrite{}); errors.As(err, &short) {
+		p = p[:min(short.N, len(p))]
+	} else if err != nil {
+		return 0, fail("write", f.name, err)
+	}
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if f.closed {
+		return 0, fail("write", f.name, fs.ErrClosed)
+	}
+	if grow := int(off) + len(p) - len(f.node.data); grow > 0 {
+		f.node.data = append(f.node.data, make([]byte, grow)...)
+	}
+	copy(f.node.data[off:], p)
+	f.node.modified = f.fs.now()
+	if err != nil {
+		return len(p), fail("write", f.name, err)
+	}
+	return len(p), nil
+}
+
+func (f *file) Truncate(size int64) error {
+	if err := f.fs.ask(Op{Kind: "truncate", Name: f.name, Off: size}); err != nil {
+		return fail("truncate", f.name, err)
+	}
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if f.closed {
+		return fail("truncate", f.name, fs.ErrClosed)
+	}
+	if grow := int(size) - len(f.node.data); grow > 0 {
+		f.node.data = append(f.node.data, make([]byte, grow)...)
+	}
+	// A new array, so that what was synced keeps its own.
+	f.node.data = slices.Clone(f.node.data[:size])
+	return nil
+}
+
+func (f *file) Sync() error {
+	if err := f.fs.ask(Op{Kind: "sync", Name: f.name}); err != nil {
+		return fail("sync", f.name, err)
+	}
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if f.closed {
+		return fail("sync", f.name, fs.ErrClosed)
+	}
+	f.node.synced = slices.Clone(f.node.data)
+	return nil
+}
+
+func (f *file) Close() error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if f.closed {
+		return fail("close", f.name, fs.ErrClosed)
+	}
+	f.closed = true
+	f.fs.opened--
+	return nil
+}

@@ -1,0 +1,60 @@
+package env
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+)
+
+const separator = string(os.PathSeparator)
+
+// OS is the FS of the operating system.
+type OS struct{}
+
+func (OS) Create(name string) (File, error) {
+	return open(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+}
+
+func (OS) Open(name string) (File, error) { return open(name, os.O_RDWR) }
+
+func open(name string, flag int) (File, error) {
+	f, err := os.OpenFile(name, flag, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return OSFile{f}, nil
+}
+
+func (OS) Rename(from, to string) error              { return os.Rename(from, to) }
+func (OS) Remove(name string) error                  { return os.Remove(name) }
+func (OS) RemoveAll(name string) error               { return os.RemoveAll(name) }
+func (OS) MkdirAll(dir string) error                 { return os.MkdirAll(dir, 0o755) }
+func (OS) ReadDir(dir string) ([]fs.DirEntry, error) { return os.ReadDir(dir) }
+func (OS) Stat(name string) (fs.FileInfo, error)     { return os.Stat(name) }
+
+func (OS) SyncDir(dir string) error { return syncDir(dir) }
+
+func (OS) Space(dir string) (total, free int64, err error) { return space(dir) }
+
+func (OS) Lock(name string) (io.Closer, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := lockFile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// OSFile is a File of the operating system. File gives the server what sendfile needs.
+type OSFile struct{ *os.File }
+
+func (f OSFile) Size() (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}

@@ -1,0 +1,138 @@
+// Package metric counts and times what happens, and writes it in the text format of Prometheus.
+//
+// Values are kept where they arise, as plain atomics, and read at scrape: nothing is registered, so a partition costs
+// no series until somebody asks.
+package metric
+
+import (
+	"fmt"
+	"io"
+	"math/bits"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Histogram counts durations in buckets that are at most an eighth of their value wide, from 1 µs to about an hour.
+// Its zero value is ready, and it may be used concurrently.
+type Histogram struct {
+	count   atomic.Int64
+	sum     atomic.Int64 // nanoseconds
+	buckets [bucketCount]atomic.Uint32
+}
+
+const (
+	subBits     = 3 // buckets a power of two: 8
+	bucketCount = 32 << subBits
+)
+
+// bucketOf maps microseconds to a bucket: values below 8 exactly, then 8 buckets for each power of two.
+func bucketOf(us uint64) int {
+	if us < 1<<subBits {
+		return int(us)
+	}
+	exp := bits.Len64(us) - 1 - subBits
+	return min((exp+1)<<subBits|int(us>>exp)&(1<<subBits-1), bucketCount-1)
+}
+
+// upper is the largest number of microseconds that falls into bucket i.
+func upper(i int) uint64 {
+	if i < 1<<subBits {
+		return uint64(i)
+	}
+	exp := i>>subBits - 1
+	return (uint64(1<<subBits|i&(1<<subBits-1))+1)<<exp - 1
+}
+
+// Observe counts one duration.
+func (h *Histogram) Observe(d time.Duration) {
+	d = max(d, 0)
+	h.count.Add(1)
+	h.sum.Add(int64(d))
+	h.buckets[bucketOf(uint64(d/time.Microsecond))].Add(1)
+}
+
+// Count is the number of durations observed; Sum is their total.
+func (h *Histogram) Count() int64 { return h.count.Load() }
+
+// Sum is the total of the durations observed.
+func (h *Histogram) Sum() time.Duration { return time.Duration(h.sum.Load()) }
+
+// Quantile returns a duration that at least the part q (0 to 1) of those observed did not exceed, or 0 without any.
+func (h *Histogram) Quantile(q float64) time.Duration {
+	var total uint64
+	for i := range h.buckets {
+		total += uint64(h.buckets[i].Load())
+	}
+	want, seen := uint64(q*float64(total)), uint64(0)
+	for i := range h.buckets {
+		if seen += uint64(h.buckets[i].Load()); seen > 0 && seen >= want {
+			return time.Duration(upper(i)) * time.Microsecond
+		}
+	}
+	return 0
+}
+
+// Writer writes metrics in the text format of Prometheus. Metrics of one name are to be written one after another.
+type Writer struct {
+	w    io.Writer
+	last string
+	err  error
+}
+
+// NewWriter returns a Writer to w.
+func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
+
+// Err is the first error of the underlying writer.
+func (w *Writer) Err() error { return w.err }
+
+// Counter writes a number that only rises. labels are pairs of name and value.
+func (w *Writer) Counter(name, help string, value int64, labels ...string) {
+	w.line(name, "counter", help, name, strconv.FormatInt(value, 10), labels)
+}
+
+// Gauge writes a number that goes up and down.
+func (w *Writer) Gauge(name, help string, value float64, labels ...string) {
+	w.line(name, "gauge", help, name, strconv.FormatFloat(value, 'g', -1, 64), labels)
+}
+
+// Summary writes the quantiles, the count and the sum of h, in milliseconds as Kafka's dashboards expect.
+func (w *Writer) Summary(name, help string, h *Histogram, labels ...string) {
+	for _, q := range [...]float64{0.5, 0.95, 0.99, 0.999} {
+		v := strconv.FormatFloat(float64(h.Quantile(q))/float64(time.Millisecond), 'g', -1, 64)
+		w.line(name, "summary", help, name, v, append(labels[:len(labels):len(labels)], "quantile", strconv.FormatFloat(q, 'g', -1, 64)))
+	}
+	w.line(name, "summary", help, name+"_sum", strconv.FormatFloat(float64(h.Sum())/float64(time.Millisecond), 'g', -1, 64), labels)
+	w.line(name, "summary", help, name+"_count", strconv.FormatInt(h.Count(), 10), labels)
+}
+
+func (w *Writer) line(family, kind, help, name, value string, labels []string) {
+	if w.err != nil {
+		return
+	}
+	if family != w.last {
+		w.last = family
+		if _, w.err = fmt.Fprintf(w.w, "# HELP %s %s\n# TYPE %s %s\n", family, help, family, kind); w.err != nil {
+			return
+		}
+	}
+	var b strings.Builder
+	b.WriteString(name)
+	for i := 0; i+1 < len(labels); i += 2 {
+		b.WriteByte("{,"[min(i, 1)])
+		b.WriteString(labels[i])
+		b.WriteString(`="`)
+		b.WriteString(labelEscaper.Replace(labels[i+1]))
+		b.WriteByte('"')
+	}
+	if len(labels) > 1 {
+		b.WriteByte('}')
+	}
+	b.WriteByte(' ')
+	b.WriteString(value)
+	b.WriteByte('\n')
+	_, w.err = io.WriteString(w.w, b.String())
+}
+
+var labelEscaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
