@@ -1,0 +1,79 @@
+package commitlog
+
+import (
+	"hash/fnv"
+	"math"
+	"time"
+
+	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/kit/env"
+)
+
+// Config is what an operator may set of one log. Times are in milliseconds, sizes in bytes, as Kafka's keys have them.
+type Config struct {
+	SegmentBytes         int64 // segment.bytes; a segment holds at most 2³¹-1
+	SegmentMs            int64 // segment.ms
+	SegmentJitterMs      int64 // segment.jitter.ms
+	IndexIntervalBytes   int64 // index.interval.bytes
+	IndexBytesMax        int64 // segment.index.bytes
+	RetentionMs          int64 // retention.ms; -1: no limit
+	RetentionBytes       int64 // retention.bytes; -1: no limit
+	DeleteEnabled        bool  // cleanup.policy has "delete"
+	FileDeleteDelayMs    int64 // file.delete.delay.ms
+	ProducerExpirationMs int64 // producer.id.expiration.ms
+}
+
+// DefaultConfig is what Kafka's defaults say.
+func DefaultConfig() Config {
+	return Config{
+		SegmentBytes:         1 << 30,
+		SegmentMs:            7 * 24 * 3600 * 1000,
+		IndexIntervalBytes:   4096,
+		IndexBytesMax:        10 << 20,
+		RetentionMs:          7 * 24 * 3600 * 1000,
+		RetentionBytes:       -1,
+		DeleteEnabled:        true,
+		FileDeleteDelayMs:    60_000,
+		ProducerExpirationMs: 24 * 3600 * 1000,
+	}
+}
+
+// bounded puts the limits that the file formats impose on c.
+func (c Config) bounded() Config {
+	c.SegmentBytes = min(c.SegmentBytes, math.MaxInt32)
+	c.IndexBytesMax = max(c.IndexBytesMax, timeEntryLen)
+	return c
+}
+
+// jitter is how much earlier than segment.ms the segment rolls, so that partitions that were created together do not
+// roll together. It is a function of the segment's name: the same after a restart, and in every run of a test.
+func (c Config) jitter(tp moldau.TopicPartition, base moldau.Offset) int64 {
+	limit := min(c.SegmentJitterMs, c.SegmentMs)
+	if limit <= 0 {
+		return 0
+	}
+	h := fnv.New64a()
+	h.Write([]byte(logName(base)))
+	h.Write([]byte(tp.String()))
+	return int64(h.Sum64()>>1) % limit
+}
+
+// Options says which log to open and what is known of it.
+type Options struct {
+	FS  env.FS
+	Now func() time.Time
+	// Dir is the partition's own directory; it is created where it is absent.
+	Dir       string
+	Partition moldau.TopicPartition
+	// TopicID is written to partition.metadata, or compared with what stands there. Zero: neither.
+	TopicID moldau.TopicID
+	Config  Config
+	// Clean says that the last stop was clean, so that the files are as Close left them.
+	Clean bool
+	// RecoveryPoint is the offset before which everything was synced, as checkpointed; 0 where unknown.
+	RecoveryPoint moldau.Offset
+	// LogStart is the checkpointed log start; 0 where unknown.
+	LogStart moldau.Offset
+	// Progress, where not nil, is told during a recovery how many bytes of how many have been scanned.
+	Progress func(done, total int64)
+}

@@ -1,0 +1,288 @@
+package commitlog
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/kit/env"
+)
+
+// Names in a log directory, Kafka's.
+const (
+	lockName      = ".lock"
+	cleanName     = ".kafka_cleanshutdown"
+	deletedSuffix = "-delete" // of a partition's directory that is on its way out
+)
+
+// Checkpoint names a checkpoint file of a log directory.
+type Checkpoint string
+
+// The checkpoint files, with Kafka's names.
+const (
+	RecoveryPoints Checkpoint = "recovery-point-offset-checkpoint"
+	HighWatermarks Checkpoint = "replication-offset-checkpoint"
+	LogStarts      Checkpoint = "log-start-offset-checkpoint"
+)
+
+// Directory is one of log.dirs: the home of partitions' logs, locked by this process. Its methods are to be serialized
+// by the caller.
+type Directory struct {
+	fsys      env.FS
+	path      string
+	lock      io.Closer
+	identity  Identity
+	formatted bool
+}
+
+// OpenDirectory locks the log directory at path, creating it where it is absent, and reads whose it is.
+// Errors: another process has it (env.ErrLocked), Apache Kafka formatted it, meta.properties is damaged; the message
+// says what to do.
+func OpenDirectory(fsys env.FS, path string) (*Directory, error) {
+	if _, err := fsys.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if err := fsys.MkdirAll(path); err != nil {
+			return nil, fmt.Errorf("create log directory %s: %w", path, err)
+		}
+		if err := fsys.SyncDir(filepath.Dir(path)); err != nil {
+			return nil, fmt.Errorf("create log directory %s: %w", path, err)
+		}
+	}
+	lock, err := fsys.Lock(filepath.Join(path, lockName))
+	if errors.Is(err, env.ErrLocked) {
+		return nil, fmt.Errorf("log directory %s is in use: %w; stop the broker that runs on it, or set log.dirs to another directory", path, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock log directory %s: %w", path, err)
+	}
+	d := &Directory{fsys: fsys, path: path, lock: lock}
+	d.identity, d.formatted, err = readIdentity(fsys, path)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("log directory %s: %w", path, err), lock.Close())
+	}
+	return d, nil
+}
+
+// Close gives the lock back. The files stay as they are: see WriteCleanMarker.
+func (d *Directory) Close() error { return d.lock.Close() }
+
+// Path is where the directory lies.
+func (d *Directory) Path() string { return d.path }
+
+// Identity tells whose directory this is; false where it has not been formatted.
+func (d *Directory) Identity() (Identity, bool) { return d.identity, d.formatted }
+
+// Claim makes the directory that of want, or checks that it is: cluster and node have to agree (L-43). A directory that
+// has been formatted keeps its id, and want.DirectoryID is of no account.
+func (d *Directory) Claim(want Identity) error {
+	if !d.formatted {
+		if err := d.empty(); err != nil {
+			return err
+		}
+		if err := env.WriteFile(d.fsys, d.path, metaName, want.encode()); err != nil {
+			return fmt.Errorf("format log directory %s: %w", d.path, err)
+		}
+		d.identity, d.formatted = want, true
+		return nil
+	}
+	have := d.identity
+	if have.ClusterID != want.ClusterID {
+		return fmt.Errorf("log directory %s belongs to cluster %s, not %s (cluster.id in %s): set log.dirs to a directory of this cluster",
+			d.path, have.ClusterID, want.ClusterID, metaName)
+	}
+	if have.NodeID != want.NodeID {
+		return fmt.Errorf("log directory %s belongs to node %d, not %d (node.id in %s): set node.id=%d, or log.dirs to another directory",
+			d.path, have.NodeID, want.NodeID, metaName, have.NodeID)
+	}
+	return nil
+}
+
+// empty returns an error where a directory without meta.properties holds what looks like logs: it has lost the file, and
+// to format it anew would give the logs another identity.
+func (d *Directory) empty() error {
+	ps, err := d.Partitions()
+	if err != nil {
+		return err
+	}
+	if len(ps) > 0 {
+		return fmt.Errorf("log directory %s has %d partitions, such as %v, and no %s: the file was lost or the directory is another system's; "+
+			"restore the file, or set log.dirs to an empty directory", d.path, len(ps), ps[0].Partition, metaName)
+	}
+	return nil
+}
+
+// cleanMarker is the content of .kafka_cleanshutdown.
+type cleanMarker struct {
+	Version     int   `json:"version"`
+	BrokerEpoch int64 `json:"brokerEpoch"`
+}
+
+// TakeCleanMarker reports whether the last stop was clean, and removes the marker that says so, durably. It comes before
+// any log is opened: a crash during the load must find it gone (KAFKA-10471). The broker epoch is that of the last life,
+// -1 where the marker does not tell.
+func (d *Directory) TakeCleanMarker() (epoch moldau.BrokerEpoch, clean bool, err error) {
+	path := filepath.Join(d.path, cleanName)
+	b, err := env.ReadFile(d.fsys, path, 4096)
+	if errors.Is(err, fs.ErrNotExist) {
+		return -1, false, nil
+	}
+	if err != nil {
+		return -1, false, fmt.Errorf("read %s: %w", path, err)
+	}
+	if err = d.fsys.Remove(path); err == nil {
+		err = d.fsys.SyncDir(d.path)
+	}
+	if err != nil {
+		return -1, false, fmt.Errorf("remove %s: %w", path, err)
+	}
+	m := cleanMarker{BrokerEpoch: -1}
+	if err := json.Unmarshal(b, &m); err != nil || m.Version != 0 {
+		return -1, false, nil // not a marker that we know: the logs are recovered, which is always right
+	}
+	return moldau.BrokerEpoch(m.BrokerEpoch), true, nil
+}
+
+// WriteCleanMarker says that every log of the directory has been closed without an error. It is the last write of a stop.
+func (d *Directory) WriteCleanMarker(epoch moldau.BrokerEpoch) error {
+	b, err := json.Marshal(cleanMarker{BrokerEpoch: int64(epoch)})
+	if err == nil {
+		err = env.WriteFile(d.fsys, d.path, cleanName, b)
+	}
+	if err != nil {
+		return fmt.Errorf("write the clean-shutdown marker of %s: %w", d.path, err)
+	}
+	return nil
+}
+
+// ReadCheckpoint reads a checkpoint file; an absent one is empty, and one that cannot be read is an error that names it.
+func (d *Directory) ReadCheckpoint(c Checkpoint) (map[moldau.TopicPartition]moldau.Offset, error) {
+	m := make(map[moldau.TopicPartition]moldau.Offset)
+	err := readCheckpoint(d.fsys, d.path, string(c), 3, func(f []string) error {
+		tp, o, err := parseOffsetRow(f)
+		m[tp] = o
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return m, nil
+}
+
+func parseOffsetRow(f []string) (moldau.TopicPartition, moldau.Offset, error) {
+	partition, err := strconv.ParseUint(f[1], 10, 31)
+	if err != nil || f[0] == "" {
+		return moldau.TopicPartition{}, 0, fmt.Errorf("%q %q is not a partition", f[0], f[1])
+	}
+	o, err := strconv.ParseUint(f[2], 10, 63)
+	if err != nil {
+		return moldau.TopicPartition{}, 0, fmt.Errorf("%q is not an offset", f[2])
+	}
+	return moldau.TopicPartition{Topic: f[0], Partition: int32(partition)}, moldau.Offset(o), nil
+}
+
+// WriteCheckpoint replaces a checkpoint file; after a crash the old or the new one is there whole.
+func (d *Directory) WriteCheckpoint(c Checkpoint, m map[moldau.TopicPartition]moldau.Offset) error {
+	tps := sortedPartitions(m)
+	return writeCheckpoint(d.fsys, d.path, string(c), len(tps), func(b []byte, i int) []byte {
+		b = append(b, tps[i].Topic...)
+		b = strconv.AppendInt(append(b, ' '), int64(tps[i].Partition), 10)
+		return strconv.AppendInt(append(b, ' '), int64(m[tps[i]]), 10)
+	})
+}
+
+// PartitionDir is a directory of a partition's log.
+type PartitionDir struct {
+	Partition moldau.TopicPartition
+	Dir       string
+	TopicID   moldau.TopicID // zero where partition.metadata is absent
+}
+
+// Partitions lists the directories of partitions, by name. Others are left alone, and those on their way out are not
+// listed. A partition.metadata that cannot be read is an error.
+func (d *Directory) Partitions() ([]PartitionDir, error) {
+	entries, err := d.fsys.ReadDir(d.path)
+	if err != nil {
+		return nil, fmt.Errorf("list log directory %s: %w", d.path, err)
+	}
+	var list []PartitionDir
+	for _, e := range entries {
+		tp, err := moldau.ParseTopicPartition(e.Name())
+		if err != nil || !e.IsDir() || moldau.CheckTopicName(tp.Topic) != nil {
+			continue
+		}
+		p := PartitionDir{Partition: tp, Dir: d.PartitionDir(tp)}
+		if p.TopicID, err = readTopicID(d.fsys, p.Dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("list log directory %s: %w", d.path, err)
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+// PartitionDir is where the log of tp lies or would lie.
+func (d *Directory) PartitionDir(tp moldau.TopicPartition) string {
+	return filepath.Join(d.path, tp.String())
+}
+
+// DeletePartition takes the directory of tp out of the log directory, durably, by giving it a name that says so and is
+// not used twice; the log has been closed. The caller removes what is returned (FS.RemoveAll) after file.delete.delay.ms;
+// an absent directory yields "". L-52.
+func (d *Directory) DeletePartition(tp moldau.TopicPartition, unique moldau.UUID) (string, error) {
+	to := filepath.Join(d.path, deletedName(tp, unique))
+	err := d.fsys.Rename(d.PartitionDir(tp), to)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err == nil {
+		err = d.fsys.SyncDir(d.path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("delete partition %v: %w", tp, err)
+	}
+	return to, nil
+}
+
+// fileNameMax is the longest file name that common file systems take, in bytes.
+const fileNameMax = 255
+
+// deletedName is topic-partition.unique-delete; a long topic is cut.
+func deletedName(tp moldau.TopicPartition, unique moldau.UUID) string {
+	suffix := fmt.Sprintf("-%d.%x%s", tp.Partition, unique[:], deletedSuffix)
+	return tp.Topic[:min(len(tp.Topic), fileNameMax-len(suffix))] + suffix
+}
+
+// PurgeDeleted removes the directories that earlier lives have left on their way out.
+func (d *Directory) PurgeDeleted() error {
+	entries, err := d.fsys.ReadDir(d.path)
+	if err != nil {
+		return fmt.Errorf("list log directory %s: %w", d.path, err)
+	}
+	for _, e := range entries {
+		if !e.IsDir() || !isDeletedName(e.Name()) {
+			continue
+		}
+		if err := d.fsys.RemoveAll(filepath.Join(d.path, e.Name())); err != nil {
+			return fmt.Errorf("remove deleted partition: %w", err)
+		}
+	}
+	return nil
+}
+
+// isDeletedName reports whether a directory bears a name that deletedName has made, and not one that only ends alike.
+func isDeletedName(name string) bool {
+	name, ok := strings.CutSuffix(name, deletedSuffix)
+	dot := strings.LastIndexByte(name, '.')
+	if !ok || dot < 0 || len(name)-dot-1 != 2*len(moldau.UUID{}) {
+		return false
+	}
+	if strings.Trim(name[dot+1:], "0123456789abcdef") != "" {
+		return false
+	}
+	_, err := moldau.ParseTopicPartition(name[:dot])
+	return err == nil
+}

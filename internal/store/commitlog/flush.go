@@ -1,0 +1,132 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/moldau/moldau"
+)
+
+// Flush makes durable what was appended before the call and returns the offset up to which everything is. It may be
+// called from any goroutine, also during an Append; a second Flush waits for the first. An error poisons the log: pages
+// that could not be written may be lost, and the next sync would not tell. L-44.
+func (l *Log) Flush() (moldau.Offset, error) {
+	l.flushing.Lock()
+	defer l.flushing.Unlock()
+	if err := l.usable(); err != nil {
+		return l.RecoveryPoint(), err
+	}
+	if err := l.flushLocked(); err != nil {
+		return l.RecoveryPoint(), l.poison(fmt.Errorf("flush log %v: %w", l.partition, err))
+	}
+	return l.RecoveryPoint(), nil
+}
+
+func (l *Log) flushLocked() error {
+	v := l.view.Load()
+	end := v.tail.end().next // before the sync: what comes later is not covered by it
+	durable := l.RecoveryPoint()
+	names := l.namesDirty.Swap(false)
+	for i, s := range v.segs {
+		sealed := i < len(v.segs)-1
+		if v.bounds(i).next <= durable && (!sealed || s.indexSynced.Load()) {
+			continue
+		}
+		if err := l.syncSegment(s, sealed); err != nil {
+			return err
+		}
+	}
+	// The recovery point may pass the first record of an epoch only when a start can find the epoch elsewhere.
+	if err := l.saveEpochs(); err != nil {
+		return err
+	}
+	if names {
+		if err := l.fsys.SyncDir(l.dir); err != nil {
+			return err
+		}
+	}
+	if end > durable {
+		l.recoveryPoint.Store(int64(end))
+	}
+	return nil
+}
+
+// syncSegment syncs the file of a segment, and its indexes once it is sealed. A segment that retention has dropped
+// meanwhile needs no sync.
+func (l *Log) syncSegment(s *segment, sealed bool) error {
+	if !s.acquire() {
+		return nil
+	}
+	defer s.release()
+	err := s.file.Sync()
+	if err == nil && sealed {
+		err = s.syncIndexes()
+	}
+	if errors.Is(err, fs.ErrNotExist) && !slices.Contains(l.view.Load().segs, s) {
+		return nil
+	}
+	return err
+}
+
+// saveEpochs writes the epoch checkpoint where it has changed. The caller holds flushing.
+func (l *Log) saveEpochs() error {
+	t := l.epochs.Load()
+	if t == l.epochsSaved {
+		return nil
+	}
+	if err := t.write(l.fsys, l.dir); err != nil {
+		return err
+	}
+	l.epochsSaved = t
+	return nil
+}
+
+// Close flushes the log, writes what lets the next start trust its files without reading them, and closes it. Readers
+// that hold regions may finish. An error means that the next start has to recover the log.
+func (l *Log) Close() error {
+	l.flushing.Lock()
+	defer l.flushing.Unlock()
+	if l.closed.Load() {
+		return nil
+	}
+	err := l.Poisoned()
+	if err == nil {
+		if err = l.flushLocked(); err == nil {
+			err = l.saveForClose()
+		}
+		if err != nil {
+			err = fmt.Errorf("close log %v: %w", l.partition, err)
+		}
+	}
+	l.closed.Store(true)
+	v := l.view.Load()
+	for _, s := range v.segs {
+		s.release()
+	}
+	return err
+}
+
+// saveForClose writes the indexes of the active segment and the producers' state, and syncs them.
+func (l *Log) saveForClose() error {
+	v := l.view.Load()
+	end := v.tail.end()
+	s := v.active()
+	if s.offsets.mem.Load() != nil {
+		s.addTime()
+		if err := s.seal(end.next, end.pos); err != nil {
+			return err
+		}
+		if err := s.syncIndexes(); err != nil {
+			return err
+		}
+	}
+	if err := l.writeSnapshot(end.next); err != nil {
+		return err
+	}
+	if err := l.syncSnapshot(end.next); err != nil {
+		return err
+	}
+	return l.fsys.SyncDir(l.dir)
+}

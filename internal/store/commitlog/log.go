@@ -1,0 +1,270 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/kit/env"
+	"github.com/moldau/moldau/internal/kit/must"
+	"github.com/moldau/moldau/internal/proto/record"
+)
+
+var (
+	// ErrClosed is returned after Close.
+	ErrClosed = errors.New("the log is closed")
+	// ErrPoisoned is returned after a write or a sync has failed; the log takes nothing more until it is opened anew.
+	// Errors that wrap it bear the first failure.
+	ErrPoisoned = errors.New("the log has failed before")
+	// ErrOutOfOrder is returned by AppendAs for a batch that does not follow what is there.
+	ErrOutOfOrder = errors.New("the batch does not follow the log's end")
+)
+
+// Log is the log of one partition. Its methods are to be serialized by the caller, but for those that say otherwise.
+type Log struct {
+	fsys      env.FS
+	now       func() time.Time
+	dir       string
+	partition moldau.TopicPartition
+	cfg       Config
+	codecs    record.Codecs
+
+	// Readers on any goroutine see these.
+	view          atomic.Pointer[view]
+	epochs        atomic.Pointer[epochTable]
+	recoveryPoint atomic.Int64
+	failure       atomic.Pointer[error]
+	closed        atomic.Bool
+	pages         pagePool
+
+	// flushing is held by whoever syncs, across the sync: beside appends, never beside another sync or a truncation.
+	flushing    env.Mutex
+	epochsSaved *epochTable // what leader-epoch-checkpoint holds; guarded by flushing
+	namesDirty  atomic.Bool // the directory has names that were not synced
+
+	producers producerTable
+	snapshots []moldau.Offset // that exist as files, ascending
+	recovery  Recovery
+	graves    []grave
+	buried    int // number of files renamed to .deleted since Open, which makes their names unique
+}
+
+// Appended tells where a batch went.
+type Appended struct {
+	Base, Last moldau.Offset
+	// Timestamp is the highest of the batch.
+	Timestamp moldau.Timestamp
+	// Rolled says that the append began a new segment: the one before wants a Flush.
+	Rolled bool
+}
+
+// Append stamps b with the next offsets and the leader epoch and writes it to the active segment, with one write.
+// b: one whole batch, checked by the caller (CRC, sizes, producer state by CheckProducer); its header is modified in
+// place, and the bytes are not kept.
+// Errors: ErrClosed, ErrPoisoned; an epoch below that of the log's last record. A failed write poisons the log. L-8, L-41.
+func (l *Log) Append(b record.Batch, epoch moldau.LeaderEpoch) (Appended, error) {
+	end := l.view.Load().tail.end()
+	b.SetBaseOffset(end.next)
+	b.SetLeaderEpoch(epoch)
+	return l.append(b, end)
+}
+
+// AppendAs writes b as it is, for followers and consensus: its offsets and epoch are those that the leader gave. It has
+// to begin at the log's end, or above it where the leader's log has been compacted.
+// Errors: as of Append; ErrOutOfOrder.
+func (l *Log) AppendAs(b record.Batch) (Appended, error) {
+	end := l.view.Load().tail.end()
+	if b.BaseOffset() < end.next {
+		return Appended{}, fmt.Errorf("append %v to log %v: %w, %d", b, l.partition, ErrOutOfOrder, end.next)
+	}
+	return l.append(b, end)
+}
+
+func (l *Log) append(b record.Batch, end boundary) (Appended, error) {
+	if len(b) < record.HeaderLen || len(b) != b.Size() || b.LastOffsetDelta() < 0 {
+		must.True(false, "log %v is to append %d bytes that are no batch: %v", l.partition, len(b), b) // boxing its arguments costs an allocation each
+	}
+	if err := l.usable(); err != nil {
+		return Appended{}, err
+	}
+	epochs := *l.epochs.Load()
+	epoch := b.LeaderEpoch()
+	if epoch >= 0 && epoch < epochs.latest() && epoch < epochs.at(end.next-1) {
+		return Appended{}, fmt.Errorf("append %v to log %v: %w: its last epoch is %d", b, l.partition, ErrOutOfOrder, epochs.at(end.next-1))
+	}
+	now := l.now()
+	v := l.view.Load()
+	rolled := l.mustRoll(v, end, b, now)
+	if rolled {
+		base := end.next
+		if b.LastOffset()-base > maxRelative {
+			base = b.BaseOffset()
+		}
+		if err := l.roll(base, now); err != nil {
+			return Appended{}, l.poison(fmt.Errorf("roll log %v at offset %d: %w", l.partition, base, err))
+		}
+		v = l.view.Load()
+		end = v.tail.end()
+	} else if len(v.tail.slots) < tailLen {
+		v = &view{v.start, v.segs, newTail(tailLen, end)}
+		l.view.Store(v)
+	}
+
+	s := v.active()
+	if n, err := s.file.WriteAt(b, end.pos); err != nil {
+		err = fmt.Errorf("append to log %v at offset %d: %w", l.partition, end.next, err)
+		if n > 0 {
+			err = errors.Join(err, s.file.Truncate(end.pos))
+		}
+		return Appended{}, l.poison(err)
+	}
+	s.indexed(b, end.pos, l.cfg.IndexIntervalBytes)
+	if epoch >= 0 && epoch != epochs.latest() {
+		l.setEpochs(epochs.assign(epoch, b.BaseOffset()))
+	}
+	if b.ProducerID() != moldau.NoProducer {
+		if aborted, ok := l.producers.replay(b, now); ok {
+			if err := s.addAborted(aborted); err != nil {
+				return Appended{}, l.poison(fmt.Errorf("append to log %v: %w", l.partition, err))
+			}
+		}
+	}
+	last := b.LastOffset()
+	l.producers.end = last + 1
+	v.tail.add(boundary{last + 1, end.pos + int64(len(b))})
+	return Appended{Base: b.BaseOffset(), Last: last, Timestamp: b.MaxTimestamp(), Rolled: rolled}, nil
+}
+
+// maxRelative is the highest offset in a segment, less its base.
+const maxRelative = 1<<31 - 1
+
+// mustRoll reports whether b has to go to a new segment (L-41).
+func (l *Log) mustRoll(v *view, end boundary, b record.Batch, now time.Time) bool {
+	s := v.active()
+	if !s.fits(b.LastOffset()) {
+		return true
+	}
+	if end.pos == 0 {
+		return false
+	}
+	waited := now.UnixMilli() - s.created.UnixMilli()
+	if s.firstTimestamp >= 0 && b.MaxTimestamp() >= 0 {
+		waited = int64(b.MaxTimestamp() - s.firstTimestamp)
+	}
+	return end.pos+int64(len(b)) > l.cfg.SegmentBytes ||
+		waited > l.cfg.SegmentMs-l.cfg.jitter(l.partition, s.base) ||
+		s.full(l.cfg.IndexBytesMax)
+}
+
+// roll seals the active segment and begins an empty one at base, which is the log's end, or above it where offsets jump
+// further than a segment can hold. An empty active segment is replaced.
+func (l *Log) roll(base moldau.Offset, now time.Time) error {
+	v := l.view.Load()
+	end := v.tail.end()
+	old := v.active()
+	segs := v.segs
+	if end.pos == 0 {
+		segs = segs[:len(segs)-1]
+		if err := l.bury(old); err != nil {
+			return err
+		}
+	} else if err := old.seal(end.next, end.pos); err != nil {
+		return err
+	}
+	if err := l.writeSnapshot(base); err != nil {
+		return err
+	}
+	s, err := createSegment(l.fsys, l.dir, base, now)
+	if err != nil {
+		return err
+	}
+	l.namesDirty.Store(true)
+	l.view.Store(&view{v.start, append(segs[:len(segs):len(segs)], s), newTail(tailLen, boundary{base, 0})})
+	if end.pos == 0 {
+		old.release()
+	}
+	return nil
+}
+
+// usable returns why the log takes no more changes, or nil.
+func (l *Log) usable() error {
+	if l.closed.Load() {
+		return fmt.Errorf("log %v: %w", l.partition, ErrClosed)
+	}
+	return l.Poisoned()
+}
+
+// Poisoned returns the failure that has made the log refuse changes, wrapped in ErrPoisoned, or nil. It may be called
+// from any goroutine.
+func (l *Log) Poisoned() error {
+	if p := l.failure.Load(); p != nil {
+		return fmt.Errorf("log %v: %w: %w", l.partition, ErrPoisoned, *p)
+	}
+	return nil
+}
+
+// poison notes the first failure and returns err.
+func (l *Log) poison(err error) error {
+	l.failure.CompareAndSwap(nil, &err)
+	return err
+}
+
+// Reconfigure makes c hold from now on.
+func (l *Log) Reconfigure(c Config) { l.cfg = c.bounded() }
+
+// Partition is whose log this is.
+func (l *Log) Partition() moldau.TopicPartition { return l.partition }
+
+// Dir is the directory of the log's files.
+func (l *Log) Dir() string { return l.dir }
+
+// Start is the first offset that may be read. It may be called from any goroutine.
+func (l *Log) Start() moldau.Offset { return l.view.Load().start }
+
+// End is the offset that the next record gets. It may be called from any goroutine.
+func (l *Log) End() moldau.Offset { return l.view.Load().tail.end().next }
+
+// RecoveryPoint is the offset before which everything is durable. It may be called from any goroutine.
+func (l *Log) RecoveryPoint() moldau.Offset { return moldau.Offset(l.recoveryPoint.Load()) }
+
+// Size is the number of bytes of batches in the log. It may be called from any goroutine.
+func (l *Log) Size() int64 {
+	v := l.view.Load()
+	var n int64
+	for i := range v.segs {
+		n += v.bounds(i).pos
+	}
+	return n
+}
+
+// SegmentInfo describes a segment.
+type SegmentInfo struct {
+	Base, Next moldau.Offset // first offset, and that of the segment that follows
+	Bytes      int64
+}
+
+// Segments lists the segments, oldest first. It may be called from any goroutine.
+func (l *Log) Segments() []SegmentInfo {
+	v := l.view.Load()
+	infos := make([]SegmentInfo, len(v.segs))
+	for i, s := range v.segs {
+		b := v.bounds(i)
+		infos[i] = SegmentInfo{s.base, b.next, b.pos}
+	}
+	return infos
+}
+
+// pagePool keeps the buffers of reads.
+type pagePool struct{ pool sync.Pool }
+
+func (p *pagePool) get() *page {
+	if b, ok := p.pool.Get().(*page); ok {
+		return b
+	}
+	return new(page)
+}
+
+func (p *pagePool) put(b *page) { p.pool.Put(b) }

@@ -1,0 +1,283 @@
+package commitlog
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/proto/record"
+)
+
+// What CheckProducer may find wrong with a batch. L-21, L-22, L-27.
+var (
+	ErrOutOfOrderSequence = errors.New("the sequence does not follow the producer's last")
+	ErrStaleProducerEpoch = errors.New("the producer epoch is below the newest")
+	ErrInvalidTxnState    = errors.New("the producer has an open transaction and the batch is not part of it")
+	ErrCoordinatorFenced  = errors.New("the coordinator epoch is below the newest")
+)
+
+// producerWindow is how many of a producer's newest batches are known again when they are sent twice (L-20): as many as
+// an idempotent producer may have in flight.
+const producerWindow = 5
+
+// noOffset stands where there is none.
+const noOffset moldau.Offset = -1
+
+// sentBatch is a batch of a producer as the window remembers it.
+type sentBatch struct {
+	lastSequence moldau.Sequence
+	last         moldau.Offset
+	delta        int32 // last offset less base offset
+	timestamp    moldau.Timestamp
+}
+
+// producer is the state of one producer id in this partition.
+type producer struct {
+	id               moldau.ProducerID
+	epoch            moldau.ProducerEpoch
+	coordinatorEpoch int32         // of the newest marker, -1: none
+	txnStart         moldau.Offset // first offset of the open transaction, or noOffset
+	timestamp        moldau.Timestamp
+	touched          int64 // when we heard of it last by our own clock, in milliseconds; it decides on expiry
+	n                int   // batches in the window
+	window           [producerWindow]sentBatch
+}
+
+func (p *producer) lastSequence() moldau.Sequence {
+	if p.n == 0 {
+		return -1
+	}
+	return p.window[p.n-1].lastSequence
+}
+
+func (p *producer) push(s sentBatch) {
+	if p.n == producerWindow {
+		copy(p.window[:], p.window[1:])
+		p.n--
+	}
+	p.window[p.n] = s
+	p.n++
+}
+
+// setEpoch moves to another epoch, in which no batch has been sent yet.
+func (p *producer) setEpoch(e moldau.ProducerEpoch) {
+	if p.epoch != e {
+		p.epoch, p.n = e, 0
+	}
+}
+
+// find returns the batch of the window that b repeats, or nil.
+func (p *producer) find(b record.Batch) *sentBatch {
+	if b.ProducerEpoch() != p.epoch {
+		return nil
+	}
+	for i := range p.n {
+		s := &p.window[i]
+		if s.lastSequence == b.LastSequence() && s.delta == b.LastOffsetDelta() {
+			return s
+		}
+	}
+	return nil
+}
+
+// transaction is one whose first offset the last stable offset may not pass.
+type transaction struct {
+	id    moldau.ProducerID
+	first moldau.Offset
+	last  moldau.Offset // of its marker, once that is there
+}
+
+// producerTable is the state of all producers of a log: a function of the batches before end. Only appended batches
+// change it (KAFKA-6683). KIP-98.
+type producerTable struct {
+	byID map[moldau.ProducerID]*producer
+	open []transaction // without a marker, ascending by first
+	done []transaction // with a marker that may not be below the high watermark yet, ascending by first
+	end  moldau.Offset
+}
+
+func (t *producerTable) reset(end moldau.Offset) {
+	*t = producerTable{byID: make(map[moldau.ProducerID]*producer), end: end}
+}
+
+// CheckProducer compares b, which has not been appended, with what its producer sent before.
+//
+// dup is not nil where b is one of the last five batches again: nothing is to be appended, and the answer is dup (L-20).
+// Errors: ErrOutOfOrderSequence, ErrStaleProducerEpoch, ErrInvalidTxnState, for a marker ErrCoordinatorFenced. A batch
+// without a producer id passes. L-21, L-22, L-27.
+func (l *Log) CheckProducer(b record.Batch) (dup *Appended, err error) {
+	if b.ProducerID() == moldau.NoProducer {
+		return nil, nil
+	}
+	p := l.producers.byID[b.ProducerID()]
+	switch {
+	case p == nil:
+		return nil, nil // its state has expired, or this is its first batch: any sequence goes
+	case b.IsControl():
+		err = p.checkMarker(b)
+	default:
+		if s := p.find(b); s != nil {
+			return &Appended{Base: s.last - moldau.Offset(s.delta), Last: s.last, Timestamp: s.timestamp}, nil
+		}
+		err = p.check(b)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("producer %d in %v: %w", p.id, l.partition, err)
+	}
+	return nil, nil
+}
+
+func (p *producer) check(b record.Batch) error {
+	switch epoch, first := b.ProducerEpoch(), b.BaseSequence(); {
+	case epoch < p.epoch:
+		return fmt.Errorf("%w: %d, newest %d", ErrStaleProducerEpoch, epoch, p.epoch)
+	case epoch > p.epoch && first != 0:
+		return fmt.Errorf("%w: %d in the new epoch %d, want 0", ErrOutOfOrderSequence, first, epoch)
+	case epoch == p.epoch && first != next(p.lastSequence()):
+		return fmt.Errorf("%w: %d, last %d", ErrOutOfOrderSequence, first, p.lastSequence())
+	case p.txnStart != noOffset && !b.IsTransactional():
+		return fmt.Errorf("%w: it began at offset %d", ErrInvalidTxnState, p.txnStart)
+	}
+	return nil
+}
+
+// next is the sequence behind s (L-21).
+func next(s moldau.Sequence) moldau.Sequence {
+	if s == math.MaxInt32 {
+		return 0
+	}
+	return s + 1
+}
+
+func (p *producer) checkMarker(b record.Batch) error {
+	m, err := b.Marker()
+	if err != nil {
+		return err
+	}
+	if b.ProducerEpoch() < p.epoch {
+		return fmt.Errorf("%w: %d of a marker, newest %d", ErrStaleProducerEpoch, b.ProducerEpoch(), p.epoch)
+	}
+	if m.CoordinatorEpoch < p.coordinatorEpoch {
+		return fmt.Errorf("%w: %d, newest %d", ErrCoordinatorFenced, m.CoordinatorEpoch, p.coordinatorEpoch)
+	}
+	return nil
+}
+
+// replay takes over an appended batch with a producer id. Where b is the marker of an aborted transaction, that is
+// returned for the transaction index. It never fails: what is in the log holds, whatever CheckProducer thinks of it.
+func (t *producerTable) replay(b record.Batch, now time.Time) (aborted Aborted, ok bool) {
+	id := b.ProducerID()
+	p := t.byID[id]
+	if p == nil {
+		p = &producer{id: id, epoch: b.ProducerEpoch(), coordinatorEpoch: -1, txnStart: noOffset}
+		t.byID[id] = p
+	}
+	p.touched = now.UnixMilli()
+	p.setEpoch(b.ProducerEpoch())
+	p.timestamp = b.MaxTimestamp()
+	if b.IsControl() {
+		return t.replayMarker(p, b)
+	}
+	p.push(sentBatch{b.LastSequence(), b.LastOffset(), b.LastOffsetDelta(), b.MaxTimestamp()})
+	if b.IsTransactional() && p.txnStart == noOffset {
+		p.txnStart = b.BaseOffset()
+		t.begin(transaction{id: id, first: b.BaseOffset()})
+	}
+	return Aborted{}, false
+}
+
+func (t *producerTable) begin(txn transaction) {
+	i, _ := slices.BinarySearchFunc(t.open, txn.first, func(o transaction, first moldau.Offset) int { return cmp.Compare(o.first, first) })
+	t.open = slices.Insert(t.open, i, txn)
+}
+
+func (t *producerTable) replayMarker(p *producer, b record.Batch) (aborted Aborted, ok bool) {
+	m, err := b.Marker()
+	if err != nil {
+		return Aborted{}, false // a control record that ends no transaction
+	}
+	p.coordinatorEpoch = max(p.coordinatorEpoch, m.CoordinatorEpoch)
+	if p.txnStart == noOffset {
+		return Aborted{}, false // nothing was written here: a marker for an empty transaction
+	}
+	txn := transaction{id: p.id, first: p.txnStart, last: b.LastOffset()}
+	p.txnStart = noOffset
+	t.open = slices.DeleteFunc(t.open, func(o transaction) bool { return o.id == p.id })
+	i, _ := slices.BinarySearchFunc(t.done, txn.first, func(o transaction, first moldau.Offset) int { return cmp.Compare(o.first, first) })
+	t.done = slices.Insert(t.done, i, txn)
+	if m.Commit {
+		return Aborted{}, false
+	}
+	stable := b.LastOffset() + 1
+	if len(t.open) > 0 {
+		stable = t.open[0].first
+	}
+	return Aborted{Producer: p.id, First: txn.first, Last: txn.last, LastStable: stable}, true
+}
+
+// FirstUnstable is the first offset of the earliest transaction that is open, or whose marker is not below
+// highWatermark; false where there is none, and then the high watermark is the last stable offset (L-28). The high
+// watermark never goes back between calls.
+func (l *Log) FirstUnstable(highWatermark moldau.Offset) (moldau.Offset, bool) {
+	t := &l.producers
+	if len(t.done) > 0 {
+		t.done = slices.DeleteFunc(t.done, func(o transaction) bool { return o.last < highWatermark })
+	}
+	first := moldau.Offset(math.MaxInt64)
+	if len(t.open) > 0 {
+		first = t.open[0].first
+	}
+	if len(t.done) > 0 {
+		first = min(first, t.done[0].first)
+	}
+	if first == math.MaxInt64 {
+		return 0, false
+	}
+	return max(first, l.Start()), true
+}
+
+// Producer is the state of one producer as DescribeProducers shows it.
+type Producer struct {
+	ID               moldau.ProducerID
+	Epoch            moldau.ProducerEpoch
+	LastSequence     moldau.Sequence // -1: none in this epoch
+	LastTimestamp    moldau.Timestamp
+	CoordinatorEpoch int32         // -1: no marker yet
+	TxnStart         moldau.Offset // of the open transaction, -1: none
+}
+
+// Producers lists the producers that are known, by id.
+func (l *Log) Producers() []Producer {
+	ps := make([]Producer, 0, len(l.producers.byID))
+	for _, p := range l.producers.sorted() {
+		ps = append(ps, Producer{p.id, p.epoch, p.lastSequence(), p.timestamp, p.coordinatorEpoch, p.txnStart})
+	}
+	return ps
+}
+
+func (t *producerTable) sorted() []*producer {
+	ps := make([]*producer, 0, len(t.byID))
+	for _, p := range t.byID {
+		ps = append(ps, p)
+	}
+	slices.SortFunc(ps, func(a, b *producer) int { return cmp.Compare(a.id, b.id) })
+	return ps
+}
+
+// ExpireProducers forgets the producers without an open transaction that have not been heard of for
+// producer.id.expiration.ms, and returns how many they were. The time that counts is that of this broker's clock, at the
+// append or at the load of the log: records may bear any timestamp (L-26).
+func (l *Log) ExpireProducers(now time.Time) int {
+	n := len(l.producers.byID)
+	oldest := now.UnixMilli() - l.cfg.ProducerExpirationMs
+	for id, p := range l.producers.byID {
+		if p.txnStart == noOffset && p.touched <= oldest {
+			delete(l.producers.byID, id)
+		}
+	}
+	return n - len(l.producers.byID)
+}

@@ -1,0 +1,230 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/kit/env"
+	"github.com/moldau/moldau/internal/proto/record"
+)
+
+// Endings of the files of a segment and of files that are on their way out.
+const (
+	logExt      = ".log"
+	indexExt    = ".index"
+	timeExt     = ".timeindex"
+	txnExt      = ".txnindex"
+	snapshotExt = ".snapshot"
+	deletedExt  = ".deleted" // removed after file.delete.delay.ms
+	cleanedExt  = ".cleaned" // a compaction that did not finish
+	swapExt     = ".swap"    // a compaction that finished and was not yet put in place
+	tmpExt      = ".tmp"     // a replacement that was not yet renamed
+)
+
+// stem is the name of a segment's files without their ending: its base offset in 20 digits.
+func stem(base moldau.Offset) string { return fmt.Sprintf("%020d", int64(base)) }
+
+func logName(base moldau.Offset) string { return stem(base) + logExt }
+
+// timestampNotLoaded stands in segment.maxTimestamp until the time index has been asked.
+const timestampNotLoaded = math.MinInt64
+
+// segment is one file of batches with its indexes. Readers hold references; the log holds one until it drops the
+// segment. The file is closed with the last of them.
+type segment struct {
+	fsys env.FS
+	base moldau.Offset
+	path string // directory and stem
+	file env.File
+	refs atomic.Int32
+
+	offsets index[offsetEntry]
+	times   index[timeEntry]
+	aborted atomic.Pointer[[]Aborted] // nil until loaded
+
+	maxTimestamp atomic.Int64 // highest record timestamp, or timestampNotLoaded
+
+	// Fixed once the segment is sealed; before, the tail of the view knows better.
+	next moldau.Offset
+	size int64
+
+	// Only the owner of the log uses what follows.
+	keeper         *segment         // shares its file with us and closes it; nil: the file is ours
+	created        time.Time        // when the file came to be, or its modification time at opening
+	firstTimestamp moldau.Timestamp // max timestamp of the first batch; NoTimestamp while empty
+	maxRel         int32            // last offset of the batch with the highest timestamp, less base
+	sinceIndex     int64            // bytes appended since the latest index entry
+	indexSynced    atomic.Bool      // a Flush has synced the files of the indexes
+}
+
+// newSegment makes the value for the segment at base with its indexes in their files.
+func newSegment(fsys env.FS, dir string, base moldau.Offset) *segment {
+	s := &segment{fsys: fsys, base: base, path: filepath.Join(dir, stem(base)), next: base, firstTimestamp: moldau.NoTimestamp}
+	s.refs.Store(1)
+	s.offsets.name = s.path + indexExt
+	s.times.name = s.path + timeExt
+	s.maxTimestamp.Store(timestampNotLoaded)
+	return s
+}
+
+// createSegment makes an empty segment, ready to be appended to. Leftovers of the same name are replaced.
+func createSegment(fsys env.FS, dir string, base moldau.Offset, now time.Time) (*segment, error) {
+	s := newSegment(fsys, dir, base)
+	for _, ext := range [...]string{logExt, indexExt, timeExt, txnExt} {
+		if err := fsys.Remove(s.path + ext); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("make room for segment %d: %w", base, err)
+		}
+	}
+	f, err := fsys.Create(s.path + logExt)
+	if err != nil {
+		return nil, fmt.Errorf("create segment %d: %w", base, err)
+	}
+	s.file = f
+	s.created = now
+	s.clearIndexes()
+	return s, nil
+}
+
+// openSegment opens an existing segment; its indexes stay in their files, and its end is not yet known.
+func openSegment(fsys env.FS, dir string, base moldau.Offset) (*segment, error) {
+	s := newSegment(fsys, dir, base)
+	f, err := fsys.Open(s.path + logExt)
+	if err != nil {
+		return nil, fmt.Errorf("open segment %d: %w", base, err)
+	}
+	s.file = f
+	info, err := fsys.Stat(s.path + logExt)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open segment %d: %w", base, err), f.Close())
+	}
+	s.size = info.Size()
+	s.created = info.ModTime()
+	return s, nil
+}
+
+// clearIndexes makes the indexes empty ones in memory.
+func (s *segment) clearIndexes() {
+	s.offsets.mem.Store(new(column[offsetEntry]))
+	s.times.mem.Store(new(column[timeEntry]))
+	s.aborted.Store(new([]Aborted))
+	s.maxTimestamp.Store(int64(moldau.NoTimestamp))
+	s.firstTimestamp = moldau.NoTimestamp
+	s.maxRel, s.sinceIndex = 0, 0
+}
+
+// acquire takes a reference. It fails where the last one is gone: the view that led here is outdated.
+func (s *segment) acquire() bool {
+	for {
+		n := s.refs.Load()
+		if n == 0 {
+			return false
+		}
+		if s.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// release gives a reference back. Errors of closing a file that was only read, or synced before, tell nothing.
+func (s *segment) release() {
+	if s.refs.Add(-1) == 0 {
+		_ = s.close()
+	}
+}
+
+func (s *segment) close() error {
+	err := errors.Join(s.offsets.close(), s.times.close())
+	if s.keeper != nil {
+		s.keeper.release()
+		return err
+	}
+	return errors.Join(err, s.file.Close())
+}
+
+// full reports whether an index has no room for another entry (L-41).
+func (s *segment) full(indexBytesMax int64) bool {
+	return int64(s.offsets.mem.Load().len()+1)*offsetEntryLen > indexBytesMax ||
+		int64(s.times.mem.Load().len()+1)*timeEntryLen > indexBytesMax
+}
+
+// fits reports whether o is at most 2³¹-1 above the base, which index entries presume.
+func (s *segment) fits(o moldau.Offset) bool { return o >= s.base && o-s.base <= math.MaxInt32 }
+
+// indexed notes a batch that stands at pos: the index gets an entry where interval bytes have passed since the last.
+func (s *segment) indexed(b record.Batch, pos, interval int64) {
+	rel := int32(b.LastOffset() - s.base)
+	ts := b.MaxTimestamp()
+	if s.firstTimestamp == moldau.NoTimestamp {
+		s.firstTimestamp = ts
+	}
+	if int64(ts) > s.maxTimestamp.Load() {
+		s.maxRel = rel
+		s.maxTimestamp.Store(int64(ts))
+	}
+	if s.sinceIndex > interval {
+		s.offsets.mem.Load().add(offsetEntry{rel, int32(pos)})
+		s.addTime()
+		s.sinceIndex = 0
+	}
+	s.sinceIndex += int64(b.Size())
+}
+
+// addTime adds the highest timestamp so far to the time index, unless that has it or there is none.
+func (s *segment) addTime() {
+	mem := s.times.mem.Load()
+	ts := moldau.Timestamp(s.maxTimestamp.Load())
+	if n := mem.len(); ts < 0 || n > 0 && mem.at(n-1).ts >= ts {
+		return
+	}
+	mem.add(timeEntry{ts, s.maxRel})
+}
+
+// seal ends appending at (next, size) and writes the indexes to their files.
+func (s *segment) seal(next moldau.Offset, size int64) error {
+	s.next, s.size = next, size
+	if s.offsets.mem.Load() == nil {
+		return nil
+	}
+	s.addTime()
+	return errors.Join(s.offsets.seal(s.fsys), s.times.seal(s.fsys))
+}
+
+// syncIndexes makes the files of a sealed segment's indexes durable.
+func (s *segment) syncIndexes() error {
+	if s.indexSynced.Load() || s.offsets.mem.Load() != nil || s.times.mem.Load() != nil {
+		return nil
+	}
+	for _, open := range [...]func(env.FS) (*indexFile, error){s.offsets.open, s.times.open} {
+		f, err := open(s.fsys)
+		if err == nil {
+			err = f.Sync()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	s.indexSynced.Store(true)
+	return nil
+}
+
+// lastTimestamp is the highest timestamp of a record in the segment, NoTimestamp where there is none.
+func (s *segment) lastTimestamp() (moldau.Timestamp, error) {
+	if ts := s.maxTimestamp.Load(); ts != timestampNotLoaded {
+		return moldau.Timestamp(ts), nil
+	}
+	e, ok, err := s.times.last(s.fsys)
+	if err != nil {
+		return moldau.NoTimestamp, err
+	}
+	if !ok {
+		e.ts = moldau.NoTimestamp
+	}
+	s.maxTimestamp.Store(int64(e.ts))
+	return e.ts, nil
+}

@@ -1,0 +1,383 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"time"
+
+	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/kit/env"
+)
+
+// grave is a file on its way out.
+type grave struct {
+	path string
+	due  time.Time
+}
+
+// bury takes the files of s out of the log by giving them names that nobody looks for and that are not used twice; they
+// go once file.delete.delay.ms have passed (L-52, KAFKA-12964). What readers may still need of them is loaded first.
+func (l *Log) bury(s *segment) error {
+	if _, err := s.loadAborted(); err != nil {
+		return err
+	}
+	if s.offsets.mem.Load() == nil {
+		for _, open := range [...]func(env.FS) (*indexFile, error){s.offsets.open, s.times.open} {
+			if _, err := open(l.fsys); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	due := l.now().Add(time.Duration(l.cfg.FileDeleteDelayMs) * time.Millisecond)
+	for _, ext := range [...]string{logExt, indexExt, timeExt, txnExt} {
+		l.buried++
+		to := fmt.Sprintf("%s%s.%d%s", s.path, ext, l.buried, deletedExt)
+		err := l.fsys.Rename(s.path+ext, to)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("delete segment %d: %w", s.base, err)
+		}
+		l.graves = append(l.graves, grave{to, due})
+	}
+	l.namesDirty.Store(true)
+	return nil
+}
+
+// sweep removes the files that are due.
+func (l *Log) sweep(now time.Time) error {
+	kept := l.graves[:0]
+	var errs []error
+	for _, g := range l.graves {
+		if now.Before(g.due) {
+			kept = append(kept, g)
+			continue
+		}
+		if err := l.fsys.Remove(g.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	l.graves = kept
+	return errors.Join(errs...)
+}
+
+// AdvanceStart makes to the first offset that may be read; it does not go back. The caller has compared it with the high
+// watermark, and checkpoints it. Segments below it go with the next Retain. L-54.
+// Errors: ErrOutOfRange above the end, ErrClosed, ErrPoisoned.
+func (l *Log) AdvanceStart(to moldau.Offset) error {
+	if err := l.usable(); err != nil {
+		return err
+	}
+	v := l.view.Load()
+	if to > v.tail.end().next {
+		return fmt.Errorf("advance the start of log %v to %d: %w", l.partition, to, ErrOutOfRange)
+	}
+	if to > v.start {
+		l.view.Store(&view{to, v.segs, v.tail})
+		l.setEpochs(l.epochs.Load().advanceTo(to))
+	}
+	return nil
+}
+
+// Retained tells what Retain deleted.
+type Retained struct {
+	Segments int
+	Bytes    int64
+	// Start is the log's start afterwards.
+	Start moldau.Offset
+	// ByTime, BySize and ByStart say how many of the segments went for which reason.
+	ByTime, BySize, ByStart int
+}
+
+// Retain deletes the oldest segments as far as retention.ms, retention.bytes and the log's start say, never one that
+// reaches above highWatermark. Where all may go, the active one too, an empty segment follows. Files that were deleted
+// long enough ago are removed. L-50 to L-53.
+func (l *Log) Retain(now time.Time, highWatermark moldau.Offset) (Retained, error) {
+	if err := l.usable(); err != nil {
+		return Retained{Start: l.Start()}, err
+	}
+	res, err := l.retain(now, highWatermark)
+	if err != nil {
+		return res, l.poison(fmt.Errorf("delete old segments of log %v: %w", l.partition, err))
+	}
+	if err := l.sweep(now); err != nil {
+		return res, fmt.Errorf("remove deleted files of log %v: %w", l.partition, err)
+	}
+	return res, nil
+}
+
+func (l *Log) retain(now time.Time, highWatermark moldau.Offset) (res Retained, err error) {
+	v := l.view.Load()
+	res.Start = v.start
+	excess := l.Size() - l.cfg.RetentionBytes
+	var n int
+	for n = 0; n < len(v.segs); n++ {
+		end := v.bounds(n)
+		if end.next > highWatermark || end.pos == 0 && n == len(v.segs)-1 {
+			break
+		}
+		old, err := l.expired(v.segs[n], now)
+		if err != nil {
+			return res, err
+		}
+		switch {
+		case old:
+			res.ByTime++
+		case l.cfg.DeleteEnabled && l.cfg.RetentionBytes >= 0 && excess >= end.pos:
+			res.BySize++
+		case end.next <= v.start && n < len(v.segs)-1:
+			res.ByStart++
+		default:
+			return res, l.deleteFirst(n, now, &res)
+		}
+		excess -= end.pos
+	}
+	return res, l.deleteFirst(n, now, &res)
+}
+
+// expired reports whether all records of s are older than retention.ms. Records from the future keep it (L-51).
+func (l *Log) expired(s *segment, now time.Time) (bool, error) {
+	if !l.cfg.DeleteEnabled || l.cfg.RetentionMs < 0 {
+		return false, nil
+	}
+	ts, err := s.lastTimestamp()
+	if err != nil {
+		return false, err
+	}
+	if ts < 0 {
+		ts = moldau.Timestamp(s.created.UnixMilli())
+	}
+	return now.UnixMilli()-int64(ts) > l.cfg.RetentionMs, nil
+}
+
+// deleteFirst deletes the n oldest segments; where those are all, an empty one follows at the end of the log.
+func (l *Log) deleteFirst(n int, now time.Time, res *Retained) error {
+	if n == 0 {
+		return nil
+	}
+	if v := l.view.Load(); n == len(v.segs) {
+		if err := l.roll(v.tail.end().next, now); err != nil {
+			return err
+		}
+	}
+	v := l.view.Load()
+	gone := v.segs[:n]
+	for i := range gone {
+		res.Segments++
+		res.Bytes += v.bounds(i).pos
+	}
+	res.Start = max(v.start, v.segs[n].base)
+	l.view.Store(&view{res.Start, v.segs[n:], v.tail})
+	l.setEpochs(l.epochs.Load().advanceTo(res.Start))
+	for _, s := range gone {
+		if err := l.bury(s); err != nil {
+			return err
+		}
+		s.release()
+	}
+	return nil
+}
+
+// TruncateTo removes the records from offset to on, and whole the batch that contains it, and returns the new end. The
+// result is durable when it returns. The recovery point may have gone back: where it has, the caller writes its
+// checkpoint before the next append, so that a start after a crash looks again at what is written there.
+func (l *Log) TruncateTo(to moldau.Offset) (moldau.Offset, error) {
+	l.flushing.Lock()
+	defer l.flushing.Unlock()
+	if err := l.usable(); err != nil {
+		return l.End(), err
+	}
+	v := l.view.Load()
+	if to >= v.tail.end().next {
+		return l.End(), nil
+	}
+	var err error
+	if to < v.segs[0].base {
+		err = l.restart(to)
+	} else {
+		err = l.truncate(v, to)
+	}
+	if err != nil {
+		return l.End(), l.poison(fmt.Errorf("truncate log %v to offset %d: %w", l.partition, to, err))
+	}
+	return l.End(), nil
+}
+
+// TruncateFullyAndStartAt removes everything and begins anew at offset at. It is durable when it returns; see TruncateTo
+// for the recovery point.
+func (l *Log) TruncateFullyAndStartAt(at moldau.Offset) error {
+	l.flushing.Lock()
+	defer l.flushing.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	if err := l.restart(at); err != nil {
+		return l.poison(fmt.Errorf("begin log %v anew at offset %d: %w", l.partition, at, err))
+	}
+	return nil
+}
+
+func (l *Log) restart(at moldau.Offset) error {
+	old := l.view.Load().segs
+	for _, s := range old {
+		if err := l.bury(s); err != nil {
+			return err
+		}
+	}
+	for len(l.snapshots) > 0 {
+		if err := l.removeSnapshot(l.snapshots[0]); err != nil {
+			return err
+		}
+	}
+	s, err := createSegment(l.fsys, l.dir, at, l.now())
+	if err != nil {
+		return err
+	}
+	l.view.Store(&view{at, []*segment{s}, newTail(tailLen, boundary{at, 0})})
+	for _, s := range old {
+		s.release()
+	}
+	l.producers.reset(at)
+	l.epochs.Store(&epochTable{})
+	return l.settle(at)
+}
+
+// settle makes a truncation durable.
+func (l *Log) settle(end moldau.Offset) error {
+	if err := l.view.Load().active().file.Sync(); err != nil {
+		return err
+	}
+	l.recoveryPoint.Store(min(l.recoveryPoint.Load(), int64(end)))
+	l.namesDirty.Store(false)
+	if err := l.saveEpochs(); err != nil {
+		return err
+	}
+	return l.fsys.SyncDir(l.dir)
+}
+
+func (l *Log) truncate(v *view, to moldau.Offset) error {
+	i := v.find(to)
+	pg := l.pages.get()
+	cut, err := l.locate(v, i, to, v.bounds(i), pg)
+	l.pages.put(pg)
+	if err != nil {
+		return err
+	}
+	old, gone := v.segs[i], v.segs[i+1:]
+	s, err := l.shorten(old, cut.pos)
+	if err != nil {
+		return err
+	}
+	publish := func(s *segment) {
+		start := min(v.start, s.next)
+		l.view.Store(&view{start, append(v.segs[:i:i], s), newTail(tailLen, boundary{s.next, s.size})})
+	}
+	publish(s)
+	for _, g := range gone {
+		if err := l.bury(g); err != nil {
+			return err
+		}
+		g.release()
+	}
+	if old.refs.CompareAndSwap(1, 0) {
+		// Nobody holds a region of old, and nobody can get one any more: the file is ours alone, to be written over.
+		if err := errors.Join(old.offsets.close(), old.times.close(), s.file.Truncate(s.size)); err != nil {
+			return err
+		}
+	} else {
+		// Readers hold bytes behind the cut. They keep the file, and we go on in a copy.
+		s.keeper = old
+		own, err := l.copyOf(s)
+		if err != nil {
+			return err
+		}
+		publish(own)
+		s.release()
+		s = own
+	}
+	return l.forget(s)
+}
+
+// forget takes back what the log knew of records behind the end of s, its active segment.
+func (l *Log) forget(s *segment) error {
+	for n := len(l.snapshots); n > 0 && l.snapshots[n-1] > s.next; n = len(l.snapshots) {
+		if err := l.removeSnapshot(l.snapshots[n-1]); err != nil {
+			return err
+		}
+	}
+	l.setEpochs(l.epochs.Load().truncateTo(s.next))
+	segs := l.view.Load().segs
+	if err := l.loadProducers(new(scanner), segs, s.base, s.next, func(string, ...any) {}); err != nil {
+		return err
+	}
+	return l.settle(s.next)
+}
+
+// shorten makes an active segment of the first size bytes of old, with which it shares the file.
+func (l *Log) shorten(old *segment, size int64) (*segment, error) {
+	s := newSegment(l.fsys, l.dir, old.base)
+	s.file, s.created, s.size = old.file, old.created, size
+	s.clearIndexes()
+	sc := new(scanner)
+	for sc.reset(s.file, 0, size); sc.pos < size; {
+		h, err := sc.header()
+		if err != nil {
+			return nil, fmt.Errorf("segment %d at byte %d: %w", s.base, sc.pos, err)
+		}
+		s.indexed(h, sc.pos, l.cfg.IndexIntervalBytes)
+		s.next = h.LastOffset() + 1
+		sc.skip(h.Size())
+	}
+	for _, ext := range [...]string{indexExt, timeExt} {
+		if err := l.fsys.Remove(s.path + ext); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// copyOf makes a segment like s, which is active, with a file of its own.
+func (l *Log) copyOf(s *segment) (*segment, error) {
+	own, err := l.shorten(s, s.size)
+	if err != nil {
+		return nil, err
+	}
+	own.file, err = l.copyPrefix(s, s.size)
+	return own, err
+}
+
+// copyBuffer is how many bytes a copy moves at once.
+const copyBuffer = 256 << 10
+
+// copyPrefix puts a copy of the first n bytes of old in the place of its file, which readers keep open.
+func (l *Log) copyPrefix(old *segment, n int64) (f env.File, err error) {
+	name := old.path + logExt
+	tmp := name + tmpExt
+	if err := l.fsys.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if f, err = l.fsys.Create(tmp); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, min(n, copyBuffer))
+	for at := int64(0); at < n && err == nil; at += int64(len(buf)) {
+		buf = buf[:min(n-at, int64(len(buf)))]
+		if _, err = old.file.ReadAt(buf, at); err == nil || errors.Is(err, io.EOF) {
+			_, err = f.WriteAt(buf, at)
+		}
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = l.fsys.Rename(tmp, name)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
