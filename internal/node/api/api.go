@@ -1,0 +1,213 @@
+// Package api holds the request handlers of a broker, a file per key, named by the key's number.
+//
+// A handler decodes its request, authorizes it, resolves names against one Image, asks partitions or the controller,
+// and turns what they answer into the protocol's words. routes.go is the table of contents.
+package api
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/core/access"
+	"github.com/moldau/moldau/internal/core/controller"
+	"github.com/moldau/moldau/internal/core/metadata"
+	"github.com/moldau/moldau/internal/kit/env"
+	"github.com/moldau/moldau/internal/node/partition"
+	"github.com/moldau/moldau/internal/node/quorum"
+	"github.com/moldau/moldau/internal/node/server"
+	"github.com/moldau/moldau/internal/proto/config"
+	"github.com/moldau/moldau/internal/proto/schema"
+	"github.com/moldau/moldau/internal/proto/wire"
+)
+
+// Metadata is the cluster's metadata as a handler meets it.
+type Metadata interface {
+	// Image is the newest committed metadata that this broker has applied.
+	Image() *metadata.Image
+	// Change has the controller decide a command against its newest state. done is called once what was decided is
+	// committed and applied here, or with an error; it does not block.
+	Change(decide func(head *metadata.Image) []schema.Record, done func(error))
+	// Quorum is the state of the metadata quorum.
+	Quorum() quorum.Status
+}
+
+// LogDir is one of the broker's log directories.
+type LogDir struct {
+	Path        string
+	ID          moldau.DirectoryID
+	Total, Free int64 // bytes of its volume; -1 where that cannot be told
+	Failure     error
+}
+
+// Config is what the handlers know of the broker's settings.
+type Config struct {
+	ClusterID             string
+	Self                  moldau.BrokerID
+	Broker                *config.Broker    // all of the broker's settings
+	Static                map[string]string // those that were given, under Kafka's names
+	AutoCreateTopics      bool
+	FetchMaxBytes         int
+	FetchSessions         int
+	PartitionsPerResponse int // max.request.partition.size.limit
+	RequestTimeout        time.Duration
+}
+
+// Options are the parts of a Broker.
+type Options struct {
+	Env        env.Env
+	Logger     *slog.Logger
+	Config     Config
+	Metadata   Metadata
+	Partitions *partition.Table
+	Authorizer access.Authorizer
+	LogDirs    func() []LogDir
+	NewUUID    func() moldau.UUID
+}
+
+// Broker answers requests. It is a server.Router.
+type Broker struct {
+	Options
+	routes    []Route
+	byKey     [keyEnd]*Route
+	served    [keyEnd]server.Route
+	sessions  *sessions
+	producers producerIDs
+}
+
+// New returns a Broker.
+func New(opt Options) *Broker {
+	b := &Broker{Options: opt}
+	b.sessions = newSessions(opt.Config.FetchSessions)
+	b.bind(routes[:])
+	return b
+}
+
+// allowed asks the authorizer whether the caller may do something (S-32).
+func (b *Broker) allowed(c *server.Call, op access.Operation, r access.Resource, name string) bool {
+	return b.Authorizer.Allowed(access.Action{
+		Principal: c.Principal, Host: c.Remote, Listener: c.Listener.Name, Operation: op, Resource: r, Name: name,
+	})
+}
+
+func (b *Broker) allowedCluster(c *server.Call, op access.Operation) bool {
+	return b.allowed(c, op, access.Cluster, access.ClusterName)
+}
+
+func (b *Broker) allowedTopic(c *server.Call, op access.Operation, topic string) bool {
+	return b.allowed(c, op, access.Topic, topic)
+}
+
+// handler is a handler of a route.
+type handler func(*Broker, *server.Call) server.Pending
+
+// typed decodes the request for a handler that answers it at once.
+func typed[Q kmsg.Request](h func(*Broker, *server.Call, Q) kmsg.Response) handler {
+	return deferred(func(b *Broker, c *server.Call, req Q) server.Pending { return answer(h(b, c, req), c.Version) })
+}
+
+// deferred decodes the request for a handler that may answer later.
+func deferred[Q kmsg.Request](h func(*Broker, *server.Call, Q) server.Pending) handler {
+	return func(b *Broker, c *server.Call) server.Pending {
+		req, err := wire.Decode(c.Key, c.Version, c.Body, decodeBudget(len(c.Body)))
+		if err != nil {
+			return server.HangUp(fmt.Errorf("malformed %s request, version %d: %w", c.Key, c.Version, err))
+		}
+		return h(b, c, req.(Q))
+	}
+}
+
+// decodeBudget is how many bytes of memory a request body of n bytes may become when decoded.
+func decodeBudget(n int) int64 { return 64<<10 + 16*int64(n) }
+
+// answer is a response that is complete.
+func answer(resp kmsg.Response, version int16) server.Pending {
+	resp.SetVersion(version)
+	return server.Now(func(r *server.Reply) { r.Buf = resp.AppendTo(r.Buf) })
+}
+
+// change has the controller run a command and answers with its response once that is committed.
+func change[R kmsg.Response](b *Broker, c *server.Call, command func(head *metadata.Image) (R, []schema.Record)) server.Pending {
+	var resp R
+	var failure error
+	version := c.Version
+	ready := make(chan struct{})
+	b.Metadata.Change(func(head *metadata.Image) (recs []schema.Record) {
+		resp, recs = command(head)
+		return recs
+	}, func(err error) {
+		failure = err
+		close(ready)
+	})
+	return server.Later(ready, func(r *server.Reply) {
+		if failure != nil {
+			r.Fail(fmt.Errorf("the metadata quorum did not take the request: %w", failure))
+			return
+		}
+		resp.SetVersion(version)
+		r.Buf = resp.AppendTo(r.Buf)
+	}, nil)
+}
+
+// changeNow is change for a caller that needs the outcome before it goes on; it waits for the commit.
+func (b *Broker) changeNow(command func(head *metadata.Image) []schema.Record) error {
+	done := make(chan error, 1)
+	b.Metadata.Change(command, func(err error) { done <- err })
+	return <-done
+}
+
+// command is what the controller's functions need to know of this broker.
+func (b *Broker) command() controller.Env {
+	var seed [8]byte
+	b.Env.Rand(seed[:])
+	return controller.Env{
+		ClusterID: b.Config.ClusterID, Config: b.Config.Broker, Static: b.Config.Static, NewTopicID: b.NewUUID,
+		Seed: uint64(seed[0]) | uint64(seed[1])<<8 | uint64(seed[2])<<16 | uint64(seed[3])<<24,
+	}
+}
+
+// lookup finds the partition that a request names in im: the replica on this broker, or why there is none. The topic
+// may be nil.
+func (b *Broker) lookup(topic *metadata.Topic, index int32) (*partition.Partition, moldau.Code) {
+	if topic == nil || index < 0 || int(index) >= len(topic.Partitions) {
+		return nil, moldau.UnknownTopicOrPartition
+	}
+	p := b.Partitions.Get(topic.ID, index)
+	if p == nil || topic.Partitions[index].Leader != b.Config.Self {
+		return nil, moldau.NotLeaderOrFollower
+	}
+	return p, moldau.None
+}
+
+// settled waits until the partition's log was opened, at most until the deadline, and reports whether it was.
+func (b *Broker) settled(p *partition.Partition, deadline time.Time) bool {
+	if !p.Loading() {
+		return true
+	}
+	t := b.Env.Clock.NewTimer(deadline.Sub(b.Env.Clock.Now()))
+	defer t.Stop()
+	select {
+	case <-p.Settled():
+		return true
+	case <-t.C():
+		return false
+	}
+}
+
+// errMessage is the protocol's nullable message for an error, nil for none.
+func errMessage(err error) *string {
+	if err == nil {
+		return nil
+	}
+	s := err.Error()
+	return &s
+}
+
+// text is a message for a nullable field.
+func text(format string, args ...any) *string {
+	s := fmt.Sprintf(format, args...)
+	return &s
+}

@@ -1,0 +1,434 @@
+// Package broker wires the parts of one node together: it starts them bottom up, makes the partitions what the metadata
+// says, and stops everything in reverse.
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/core/access"
+	"github.com/moldau/moldau/internal/core/controller"
+	"github.com/moldau/moldau/internal/core/metadata"
+	"github.com/moldau/moldau/internal/kit/env"
+	"github.com/moldau/moldau/internal/node/api"
+	"github.com/moldau/moldau/internal/node/partition"
+	"github.com/moldau/moldau/internal/node/quorum"
+	"github.com/moldau/moldau/internal/node/server"
+	"github.com/moldau/moldau/internal/proto/config"
+	"github.com/moldau/moldau/internal/proto/record"
+	"github.com/moldau/moldau/internal/proto/schema"
+	"github.com/moldau/moldau/internal/store/commitlog"
+)
+
+// metadataDir is the directory of the metadata log within metadata.log.dir. It is not a partition's name, and not the one
+// that Apache Kafka uses: its format is ours.
+const metadataDir = "moldau-metadata"
+
+// Options say how to run a broker.
+type Options struct {
+	Env    env.Env
+	Logger *slog.Logger
+	// Static is the settings that were given, under Kafka's names.
+	Static map[string]string
+	// Authorizer decides on every request; nil allows everything.
+	Authorizer access.Authorizer
+}
+
+// Broker is one running node.
+type Broker struct {
+	env    env.Env
+	logger *slog.Logger
+	config config.Broker
+	static map[string]string
+
+	identity    commitlog.Identity
+	incarnation moldau.UUID
+	epoch       moldau.BrokerEpoch
+	clean       bool // the last stop was clean
+
+	storage     *storage
+	checkpoints sync.Mutex
+	cluster     *cluster
+	partitions  *partition.Table
+	flusher     *partition.Flusher
+	stats       topicStats
+	codecs      record.Codecs
+	api         *api.Broker
+	server      *server.Server
+	bound       map[string]bound // by listener name
+
+	startedAt time.Time
+	opening   time.Duration // from the start to the open port
+	stops     []func()      // what undoes the start, to be run from the last to the first
+	failed    chan error    // why the broker cannot go on; room for one
+}
+
+type bound struct {
+	listener config.Listener
+	kind     server.Kind
+	port     int
+}
+
+// Run runs a broker until ctx is done or it cannot go on. ready is called once it serves.
+func Run(ctx context.Context, opt Options, ready func(*Broker)) error {
+	b, err := Start(opt)
+	if err != nil {
+		return err
+	}
+	if ready != nil {
+		ready(b)
+	}
+	select {
+	case <-ctx.Done():
+		return b.Stop()
+	case err := <-b.failed:
+		return errors.Join(err, b.Stop())
+	}
+}
+
+// Start starts a broker. When it returns, the ports are open and the metadata is there; partitions that were not closed
+// cleanly may still be recovering. The caller ends it with Stop.
+func Start(opt Options) (*Broker, error) {
+	b := &Broker{
+		env: opt.Env, logger: opt.Logger, static: opt.Static, startedAt: opt.Env.Clock.Now(),
+		incarnation: moldau.NewUUID(opt.Env.Rand), cluster: newCluster(), partitions: partition.NewTable(),
+		bound: make(map[string]bound), failed: make(chan error, 1),
+	}
+	var err error
+	if b.config, err = config.ResolveBroker(opt.Static); err != nil {
+		return nil, err
+	}
+	authorizer := opt.Authorizer
+	if authorizer == nil {
+		authorizer = access.Open{}
+	}
+	for _, step := range []func() error{b.openStorage, func() error { return b.bind(authorizer) }, b.startQuorum, b.register, b.serve} {
+		if err := step(); err != nil {
+			b.undo()
+			return nil, err
+		}
+	}
+	b.opening = b.env.Clock.Now().Sub(b.startedAt)
+	return b, nil
+}
+
+// undo runs the stops from the last to the first.
+func (b *Broker) undo() {
+	for i := len(b.stops) - 1; i >= 0; i-- {
+		b.stops[i]()
+	}
+	b.stops = nil
+}
+
+// onStop adds what undoes a step of the start.
+func (b *Broker) onStop(fn func()) { b.stops = append(b.stops, fn) }
+
+// openStorage takes the log directories: locks, identity, clean markers, checkpoints.
+func (b *Broker) openStorage() error {
+	b.storage = &storage{env: b.env, logger: b.logger}
+	b.clean = true
+	for _, path := range b.config.LogDirs {
+		d, err := openDir(b.env, path)
+		if err != nil {
+			return err
+		}
+		b.storage.dirs = append(b.storage.dirs, d)
+		b.onStop(func() { _ = d.Close() }) // releases the lock, which the end of the process does too
+	}
+	if err := b.identify(); err != nil {
+		return err
+	}
+	for _, d := range b.storage.dirs {
+		_, clean, err := d.TakeCleanMarker()
+		if err != nil {
+			return err
+		}
+		d.clean = clean
+		b.clean = b.clean && clean
+		if err := d.load(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// identify finds the cluster that the directories belong to, and makes new ones members of it. In a set of new
+// directories a new cluster begins.
+func (b *Broker) identify() error {
+	b.identity = commitlog.Identity{NodeID: b.config.NodeID}
+	for _, d := range b.storage.dirs {
+		if id, ok := d.Identity(); ok {
+			b.identity.ClusterID = id.ClusterID
+			break
+		}
+	}
+	if b.identity.ClusterID == "" {
+		b.identity.ClusterID = moldau.NewUUID(b.env.Rand).String()
+	}
+	seen := make(map[moldau.DirectoryID]string)
+	for _, d := range b.storage.dirs {
+		want := b.identity
+		want.DirectoryID = moldau.NewUUID(b.env.Rand)
+		if err := d.Claim(want); err != nil {
+			return err
+		}
+		id, _ := d.Identity()
+		d.id = id.DirectoryID
+		if other, ok := seen[d.id]; ok {
+			return fmt.Errorf("log directories %s and %s have the same directory id %s; one is a copy of the other: remove it from log.dirs",
+				other, d.path, d.id)
+		}
+		seen[d.id] = d.path
+	}
+	return nil
+}
+
+// bind makes the API and takes the ports, so that their numbers are known. Nothing is accepted yet.
+func (b *Broker) bind(authorizer access.Authorizer) error {
+	b.flusher = partition.NewFlusher(b.logger)
+	b.api = api.New(api.Options{
+		Env: b.env, Logger: b.logger, Metadata: b.cluster, Partitions: b.partitions, Authorizer: authorizer,
+		LogDirs: b.storage.describe, NewUUID: func() moldau.UUID { return moldau.NewUUID(b.env.Rand) },
+		Config: api.Config{
+			ClusterID: b.identity.ClusterID, Self: b.config.NodeID, Broker: &b.config, Static: b.static,
+			AutoCreateTopics: b.config.AutoCreateTopics, FetchMaxBytes: int(b.config.FetchMaxBytes),
+			FetchSessions: int(b.config.FetchSessionSlots), PartitionsPerResponse: int(b.config.MaxRequestPartitionSizeLimit),
+			RequestTimeout: b.config.RequestTimeout,
+		},
+	})
+	b.server = server.New(server.Options{Env: b.env, Logger: b.logger, Router: b.api, Limits: b.limits()})
+	b.onStop(b.server.Close)
+	for _, l := range b.config.Listeners {
+		if err := b.listen(l, server.ForBrokers); err != nil {
+			return err
+		}
+	}
+	for _, l := range b.config.ControllerListeners {
+		if err := b.listen(l, server.ForControllers); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Broker) listen(l config.Listener, kind server.Kind) error {
+	addr, err := b.server.Listen(server.Listener{Name: l.Name, Kind: kind, Address: l.Addr()})
+	if err != nil {
+		return err
+	}
+	port, err := portOf(addr)
+	if err != nil {
+		return err
+	}
+	b.bound[l.Name] = bound{l, kind, port}
+	return nil
+}
+
+func (b *Broker) limits() server.Limits {
+	c := b.config
+	return server.Limits{
+		FrameMax: c.SocketRequestMaxBytes, RequestMemory: c.RequestMemoryBytes,
+		Connections: unlimited(c.MaxConnections), ConnectionsPerIP: unlimited(c.MaxConnectionsPerIP),
+		ConnectionRate: unlimited(c.MaxConnectionCreationRate), Idle: c.ConnectionsMaxIdle, RequestArrival: 30 * time.Second,
+		SocketSendBytes: int(c.SocketSendBufferBytes), SocketReceiveByes: int(c.SocketReceiveBufferBytes),
+	}
+}
+
+// unlimited turns Kafka's word for no limit into ours.
+func unlimited(n int32) int {
+	if n == math.MaxInt32 {
+		return 0
+	}
+	return int(n)
+}
+
+// startQuorum opens the metadata log and waits until this replica leads it.
+func (b *Broker) startQuorum() error {
+	dir := filepath.Join(b.config.MetadataLogDir, metadataDir)
+	log, err := quorum.OpenLog(b.env, dir)
+	if err != nil {
+		return fmt.Errorf("metadata log %s: %w", dir, err)
+	}
+	b.onStop(func() {
+		if err := log.Close(); err != nil {
+			b.logger.Error("the metadata log could not be closed", "error", err)
+		}
+	})
+	self := quorum.Voter{ID: b.config.NodeID, Directory: b.metadataDirectoryID()}
+	b.cluster.quorum, err = quorum.Open(quorum.Options{
+		Env: b.env, Dir: dir, Self: self, Voters: []quorum.Voter{self}, Log: log, Machine: b.cluster, Logger: b.logger,
+	})
+	if err != nil {
+		return fmt.Errorf("metadata log %s: %w", dir, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	b.env.Go("quorum", func() { // ends with ctx
+		err := b.cluster.quorum.Run(ctx)
+		if err != nil {
+			b.fail(fmt.Errorf("metadata log %s: %w", dir, err))
+		}
+		ended <- err
+	})
+	select {
+	case <-b.cluster.leading:
+		b.onStop(func() { cancel(); <-ended })
+		return nil
+	case err := <-ended:
+		cancel()
+		return fmt.Errorf("metadata log %s: %w", dir, err)
+	}
+}
+
+// metadataDirectoryID is the id of the log directory that holds the metadata log.
+func (b *Broker) metadataDirectoryID() moldau.DirectoryID {
+	for _, d := range b.storage.dirs {
+		if d.path == b.config.MetadataLogDir {
+			return d.id
+		}
+	}
+	return b.storage.dirs[0].id
+}
+
+// fail notes why the broker cannot go on; the first reason counts.
+func (b *Broker) fail(err error) {
+	select {
+	case b.failed <- err:
+	default:
+	}
+}
+
+// register writes what a new cluster begins with, and this broker's registration. The registration is a new incarnation:
+// applying it raises the leader epoch of every partition that this broker leads.
+func (b *Broker) register() error {
+	if b.cluster.Image().Offset() < 0 || len(collect(b.cluster.Image())) == 0 {
+		if err := b.cluster.changeNow(func(*metadata.Image) []schema.Record { return controller.Bootstrap() }); err != nil {
+			return fmt.Errorf("cannot begin the metadata: %w", err)
+		}
+	}
+	req := b.registration()
+	var code moldau.Code
+	err := b.cluster.changeNow(func(head *metadata.Image) []schema.Record {
+		resp, recs := controller.RegisterBroker(head, req, controller.Standing{}, controller.Env{
+			ClusterID: b.identity.ClusterID, Config: &b.config, Static: b.static,
+		})
+		code, b.epoch = moldau.Code(resp.ErrorCode), moldau.BrokerEpoch(resp.BrokerEpoch)
+		return recs
+	})
+	if err != nil {
+		return fmt.Errorf("cannot register the broker: %w", err)
+	}
+	if code != moldau.None {
+		return fmt.Errorf("cannot register broker %d: %s", b.config.NodeID, code)
+	}
+	return nil
+}
+
+// collect returns the names of the finalized features: a cluster without any has not begun.
+func collect(im *metadata.Image) []string {
+	var names []string
+	for name := range im.Features() {
+		names = append(names, name)
+	}
+	return names
+}
+
+func (b *Broker) registration() *kmsg.BrokerRegistrationRequest {
+	req := kmsg.NewPtrBrokerRegistrationRequest()
+	req.BrokerID, req.ClusterID, req.IncarnationID = int32(b.config.NodeID), b.identity.ClusterID, b.incarnation
+	req.PreviousBrokerEpoch = -1
+	if b.config.Rack != "" {
+		req.Rack = &b.config.Rack
+	}
+	for _, l := range b.advertised() {
+		req.Listeners = append(req.Listeners, kmsg.BrokerRegistrationRequestListener{Name: l.Name, Host: l.Host, Port: uint16(l.Port)})
+	}
+	for _, f := range controller.SupportedFeatures() {
+		req.Features = append(req.Features, kmsg.BrokerRegistrationRequestFeature{
+			Name: f.Name, MinSupportedVersion: f.Min, MaxSupportedVersion: f.Max,
+		})
+	}
+	for _, d := range b.storage.dirs {
+		req.LogDirs = append(req.LogDirs, d.id)
+	}
+	return req
+}
+
+// serve opens the logs in the background and the ports at once.
+func (b *Broker) serve() error {
+	b.storage.start(int(b.config.RecoveryThreadsPerDir))
+	b.onStop(b.closeLogs)
+	ctx, cancel := context.WithCancel(context.Background())
+	var tasks sync.WaitGroup
+	tasks.Add(1)
+	b.env.Go("flusher", func() { // ends with ctx
+		defer tasks.Done()
+		b.flusher.Run(ctx.Done())
+	})
+	b.onStop(func() { cancel(); tasks.Wait() })
+	if err := b.cluster.follow(b.reconcile); err != nil {
+		return err
+	}
+	b.every(ctx, &tasks, "checkpoint high watermarks", b.config.HWCheckpointInterval, func() {
+		b.checkpoint(commitlog.HighWatermarks, highWatermark)
+	})
+	b.every(ctx, &tasks, "checkpoint recovery points", b.config.FlushCheckpointInterval, func() {
+		b.checkpoint(commitlog.RecoveryPoints, recoveryPoint)
+	})
+	b.every(ctx, &tasks, "checkpoint log starts", b.config.StartOffsetCheckpointInterval, func() {
+		b.checkpoint(commitlog.LogStarts, logStart)
+	})
+	b.every(ctx, &tasks, "retention", b.config.RetentionCheckInterval, b.retain)
+	b.every(ctx, &tasks, "producer expiry", 10*time.Minute, b.expireProducers)
+	b.server.Serve()
+	b.onStop(b.server.CloseListeners)
+	return nil
+}
+
+// closeLogs is the end of a clean stop for the logs: closed, checkpointed, and marked as clean where all went well.
+func (b *Broker) closeLogs() {
+	b.storage.stop()
+	b.checkpoint(commitlog.HighWatermarks, highWatermark)
+	dirty := make(map[string]bool)
+	points := make(map[string]map[moldau.TopicPartition]moldau.Offset)
+	for _, p := range b.partitions.All() {
+		log := p.Log()
+		if log == nil {
+			dirty[p.Dir] = true // not opened yet, or offline: to be recovered at the next start
+			continue
+		}
+		if err := p.Locked(func(log *commitlog.Log) error { return log.Close() }); err != nil {
+			b.logger.Error("a log could not be closed; it will be recovered at the next start", "partition", p.Name.String(), "error", err)
+			dirty[p.Dir] = true
+		}
+		if points[p.Dir] == nil {
+			points[p.Dir] = make(map[moldau.TopicPartition]moldau.Offset)
+		}
+		points[p.Dir][p.Name] = log.RecoveryPoint()
+	}
+	b.checkpoint(commitlog.RecoveryPoints, recoveryPoint)
+	b.checkpoint(commitlog.LogStarts, logStart)
+	for _, d := range b.storage.dirs {
+		if dirty[d.path] {
+			continue
+		}
+		if err := d.WriteCleanMarker(b.epoch); err != nil {
+			b.logger.Error("the mark of a clean stop could not be written", "directory", d.path, "error", err)
+		}
+	}
+}
+
+// Stop ends the broker cleanly: no new connections, those that are open closed, logs closed and marked clean.
+func (b *Broker) Stop() error {
+	b.undo()
+	return nil
+}

@@ -1,0 +1,101 @@
+package broker
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/kit/env"
+	"github.com/moldau/moldau/internal/node/partition"
+	"github.com/moldau/moldau/internal/store/commitlog"
+)
+
+// every runs fn each interval until ctx is done. A negative or huge interval is never.
+func (b *Broker) every(ctx context.Context, tasks *sync.WaitGroup, name string, interval time.Duration, fn func()) {
+	if interval <= 0 {
+		return
+	}
+	tasks.Add(1)
+	b.env.Go(name, func() { // ends with ctx; Run waits for tasks
+		defer tasks.Done()
+		for env.Sleep(ctx, b.env.Clock, interval) == nil {
+			fn()
+		}
+	})
+}
+
+// checkpoint writes one kind of checkpoint of every directory where it has changed.
+func (b *Broker) checkpoint(kind commitlog.Checkpoint, value func(*partition.Partition, *commitlog.Log) moldau.Offset) {
+	now := make(map[string]map[moldau.TopicPartition]moldau.Offset)
+	for _, p := range b.partitions.All() {
+		log := p.Log()
+		if log == nil {
+			continue
+		}
+		if now[p.Dir] == nil {
+			now[p.Dir] = make(map[moldau.TopicPartition]moldau.Offset)
+		}
+		now[p.Dir][p.Name] = value(p, log)
+	}
+	b.checkpoints.Lock()
+	defer b.checkpoints.Unlock()
+	for path, offsets := range now {
+		d := b.storage.dirOf(path)
+		b.keepUnopened(d, kind, offsets)
+		if maps.Equal(offsets, d.saved[kind]) {
+			continue
+		}
+		if err := d.WriteCheckpoint(kind, offsets); err != nil {
+			b.logger.Error("a checkpoint could not be written", "directory", path, "checkpoint", string(kind), "error", err)
+			continue
+		}
+		d.saved[kind] = offsets
+	}
+}
+
+// keepUnopened carries over what the checkpoint at start said of partitions that are not open: those that are still to be
+// recovered, or failed to open.
+func (b *Broker) keepUnopened(d *logDir, kind commitlog.Checkpoint, offsets map[moldau.TopicPartition]moldau.Offset) {
+	old := map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset{
+		commitlog.RecoveryPoints: d.recoveryPoints, commitlog.HighWatermarks: d.highWatermarks, commitlog.LogStarts: d.logStarts,
+	}[kind]
+	for _, p := range b.partitions.All() {
+		if p.Dir != d.path || p.Log() != nil {
+			continue
+		}
+		if o, ok := old[p.Name]; ok {
+			offsets[p.Name] = o
+		}
+	}
+}
+
+func highWatermark(p *partition.Partition, _ *commitlog.Log) moldau.Offset { return p.HighWatermark() }
+func recoveryPoint(_ *partition.Partition, l *commitlog.Log) moldau.Offset { return l.RecoveryPoint() }
+func logStart(_ *partition.Partition, l *commitlog.Log) moldau.Offset      { return l.Start() }
+
+// retain gives up what retention.ms and retention.bytes say.
+func (b *Broker) retain() {
+	now := b.env.Clock.Now()
+	for _, p := range b.partitions.All() {
+		n, err := p.Retain(now)
+		if err != nil {
+			b.logger.Error("retention failed; the partition is offline", "partition", p.Name.String(), "error", err)
+		} else if n > 0 {
+			b.logger.Debug("segments were deleted by retention", "partition", p.Name.String(), "segments", n)
+		}
+	}
+	b.checkpoint(commitlog.LogStarts, logStart)
+}
+
+// expireProducers forgets idempotent producers that have been silent for long (L-26).
+func (b *Broker) expireProducers() {
+	now := b.env.Clock.Now()
+	for _, p := range b.partitions.All() {
+		_ = p.Locked(func(log *commitlog.Log) error { // an offline partition has none
+			log.ExpireProducers(now)
+			return nil
+		})
+	}
+}

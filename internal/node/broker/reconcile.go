@@ -1,0 +1,139 @@
+package broker
+
+import (
+	"math"
+	"sync"
+
+	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/core/controller"
+	"github.com/moldau/moldau/internal/core/metadata"
+	"github.com/moldau/moldau/internal/node/partition"
+	"github.com/moldau/moldau/internal/proto/config"
+	"github.com/moldau/moldau/internal/proto/record"
+	"github.com/moldau/moldau/internal/proto/schema"
+	"github.com/moldau/moldau/internal/store/commitlog"
+)
+
+// reconcile makes the partitions of this broker what the metadata says. It runs on the quorum's loop and does no I/O:
+// logs are opened and removed in the background.
+func (b *Broker) reconcile(delta *metadata.Delta) {
+	for _, step := range delta.Steps(b.config.NodeID) {
+		switch s := step.(type) {
+		case metadata.BecomeLeader:
+			b.lead(delta.New, s)
+		case metadata.BecomeFollower:
+			// A single broker never follows; the step comes with replication.
+		case metadata.Delete:
+			if p := b.partitions.Remove(s.TopicID, s.Partition); p != nil {
+				b.storage.remove(b.storage.dirOf(p.Dir), p)
+			}
+		case metadata.Reconfigure:
+			b.reconfigure(delta.New, s.Resource)
+		}
+	}
+}
+
+func (b *Broker) lead(im *metadata.Image, s metadata.BecomeLeader) {
+	p := b.partitions.Get(s.TopicID, s.Partition)
+	if p == nil {
+		tp := moldau.TopicPartition{Topic: s.Topic, Partition: s.Partition}
+		dir, err := b.storage.place(tp, s.TopicID)
+		if err != nil {
+			b.logger.Error("a partition has no place; it is offline", "partition", tp.String(), "error", err)
+			p = partition.New(tp, s.TopicID, "", b.env.Clock, b.flusher, b.stats.of(s.Topic), b.settings(im, s.Topic))
+			p.Fail(err)
+			b.partitions.Add(p)
+			return
+		}
+		p = partition.New(tp, s.TopicID, dir.path, b.env.Clock, b.flusher, b.stats.of(s.Topic), b.settings(im, s.Topic))
+		b.partitions.Add(p)
+		b.storage.open(dir, p)
+	}
+	err := p.Lead(partition.Leadership{
+		Self: b.config.NodeID, Epoch: s.LeaderEpoch, PartitionEpoch: s.PartitionEpoch, Replicas: s.Replicas, InSync: s.ISR,
+	})
+	if err != nil {
+		b.logger.Error("a partition cannot be led; it is offline", "partition", p.Name.String(), "error", err)
+	}
+}
+
+// reconfigure hands new settings to the partitions that they concern.
+func (b *Broker) reconfigure(im *metadata.Image, r metadata.Resource) {
+	if r.Type != schema.TopicResource && r.Type != schema.BrokerResource {
+		return
+	}
+	made := make(map[string]*partition.Settings)
+	for _, p := range b.partitions.All() {
+		topic := p.Name.Topic
+		if r.Type == schema.TopicResource && topic != r.Name {
+			continue
+		}
+		if made[topic] == nil {
+			made[topic] = b.settings(im, topic)
+		}
+		p.Reconfigure(made[topic])
+	}
+}
+
+// settings are a topic's settings as its partitions need them.
+func (b *Broker) settings(im *metadata.Image, topic string) *partition.Settings {
+	t, err := config.ResolveTopic(controller.TopicConfig(im, topic, controller.Env{Config: &b.config, Static: b.static}))
+	if err != nil {
+		b.logger.Error("a topic has settings that cannot be read; their defaults stand in", "topic", topic, "error", err)
+	}
+	s := &partition.Settings{
+		Log: commitlog.Config{
+			SegmentBytes: int64(t.SegmentBytes), SegmentMs: t.SegmentMs, SegmentJitterMs: t.SegmentJitterMs,
+			IndexIntervalBytes: int64(t.IndexIntervalBytes), IndexBytesMax: int64(t.SegmentIndexBytes),
+			RetentionMs: t.RetentionMs, RetentionBytes: t.RetentionBytes, DeleteEnabled: t.CleanupPolicy.Has(config.CleanupDelete),
+			FileDeleteDelayMs: t.FileDeleteDelayMs, ProducerExpirationMs: b.config.ProducerIDExpiration.Milliseconds(),
+		},
+		MinInSync: int(t.MinInSyncReplicas), LogAppendTime: t.TimestampType == config.LogAppendTime,
+		FlushMessages: t.FlushMessages,
+		Compacted:     t.CleanupPolicy.Has(config.CleanupCompact),
+		DeleteAllowed: !t.CleanupPolicy.Has(config.CleanupCompact) || t.CleanupPolicy.Has(config.CleanupDelete),
+		Checks: record.Policy{
+			MessageBytesMax: int(t.MaxMessageBytes), SegmentBytesMax: int(t.SegmentBytes),
+			LogAppendTime:        t.TimestampType == config.LogAppendTime,
+			TimestampBeforeMaxMs: t.TimestampBeforeMaxMs, TimestampAfterMaxMs: t.TimestampAfterMaxMs,
+			Compacted: t.CleanupPolicy.Has(config.CleanupCompact), OpenBytesMax: int(min(b.config.DecompressedMaxBytes, math.MaxInt32)),
+			Codecs: &b.codecs,
+		},
+	}
+	if t.CompressionType != "producer" {
+		s.Checks.Compression = compression(t)
+	}
+	return s
+}
+
+// compression is how batches of a topic are recompressed (L-7).
+func compression(t config.Topic) *record.Compression {
+	name := t.CompressionType
+	if name == "uncompressed" {
+		return &record.Compression{Codec: record.Uncompressed}
+	}
+	codec, err := record.ParseCodec(name)
+	if err != nil {
+		return nil // ResolveTopic takes no other value
+	}
+	level := map[record.Codec]int{record.Gzip: t.CompressionGzipLevel, record.LZ4: t.CompressionLZ4Level, record.Zstd: t.CompressionZstdLevel}[codec]
+	return &record.Compression{Codec: codec, Level: level}
+}
+
+// topicStats are the counters of the topics that have been seen, by name.
+type topicStats struct {
+	mu     sync.Mutex
+	byName map[string]*partition.TopicStats
+}
+
+func (s *topicStats) of(topic string) *partition.TopicStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byName == nil {
+		s.byName = make(map[string]*partition.TopicStats)
+	}
+	if s.byName[topic] == nil {
+		s.byName[topic] = new(partition.TopicStats)
+	}
+	return s.byName[topic]
+}

@@ -1,0 +1,274 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/kit/env"
+	"github.com/moldau/moldau/internal/node/api"
+	"github.com/moldau/moldau/internal/node/partition"
+	"github.com/moldau/moldau/internal/store/commitlog"
+)
+
+// storage is the log directories and the goroutines that open, close and remove logs in them.
+type storage struct {
+	env    env.Env
+	logger *slog.Logger
+	dirs   []*logDir
+
+	// Progress of recovery, for /readyz.
+	toOpen, opened atomic.Int64
+
+	stopping atomic.Bool
+	running  sync.WaitGroup
+}
+
+// logDir is one log directory and its workers. What concerns one partition goes to one worker, so that the log of a
+// topic that is made again is opened after that of its namesake was removed.
+type logDir struct {
+	*commitlog.Directory
+	path  string
+	id    moldau.DirectoryID
+	clean bool
+	// What the checkpoints said at start.
+	recoveryPoints, highWatermarks, logStarts map[moldau.TopicPartition]moldau.Offset
+	// found is the partitions on disk at start that no partition of the metadata has claimed yet.
+	found map[moldau.TopicPartition]commitlog.PartitionDir
+	count int // partitions assigned, to spread new ones
+
+	workers []*worker
+	failure atomic.Pointer[error]
+	saved   map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset // last written
+}
+
+// openDir takes a directory for this broker. What it holds is read only after its clean marker was taken away: a crash
+// while loading must not look like a clean stop (KAFKA-10471).
+func openDir(e env.Env, path string) (*logDir, error) {
+	dir, err := commitlog.OpenDirectory(e.FS, path)
+	if err != nil {
+		return nil, err
+	}
+	return &logDir{Directory: dir, path: path, saved: make(map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset)}, nil
+}
+
+// load reads the checkpoints and what partitions there are.
+func (d *logDir) load() (err error) {
+	if d.recoveryPoints, err = d.ReadCheckpoint(commitlog.RecoveryPoints); err != nil {
+		return err
+	}
+	if d.highWatermarks, err = d.ReadCheckpoint(commitlog.HighWatermarks); err != nil {
+		return err
+	}
+	if d.logStarts, err = d.ReadCheckpoint(commitlog.LogStarts); err != nil {
+		return err
+	}
+	if err := d.PurgeDeleted(); err != nil {
+		return err
+	}
+	parts, err := d.Partitions()
+	if err != nil {
+		return err
+	}
+	d.found = make(map[moldau.TopicPartition]commitlog.PartitionDir, len(parts))
+	for _, p := range parts {
+		d.found[p.Partition] = p
+	}
+	return nil
+}
+
+// start runs the workers of every directory until stop.
+func (s *storage) start(threads int) {
+	for _, d := range s.dirs {
+		for range max(threads, 1) {
+			w := &worker{wake: make(chan struct{}, 1)}
+			d.workers = append(d.workers, w)
+			s.running.Add(1)
+			s.env.Go("log directory", func() { // ends with stop
+				defer s.running.Done()
+				w.run()
+			})
+		}
+	}
+}
+
+// stop lets the jobs that are queued finish; logs that are not open by now stay closed.
+func (s *storage) stop() {
+	s.stopping.Store(true)
+	for _, d := range s.dirs {
+		for _, w := range d.workers {
+			w.do(nil)
+		}
+	}
+	s.running.Wait()
+}
+
+// do runs a job for a partition after those that were given for it before.
+func (d *logDir) do(tp moldau.TopicPartition, job func()) {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(tp.String())) // never fails
+	d.workers[int(h.Sum32()%uint32(len(d.workers)))].do(job)
+}
+
+// worker runs jobs one after another. Its queue is as long as there are partitions to open; who adds never waits.
+type worker struct {
+	mu   sync.Mutex
+	jobs []func()
+	wake chan struct{}
+}
+
+// do adds a job; nil ends the worker.
+func (w *worker) do(job func()) {
+	w.mu.Lock()
+	w.jobs = append(w.jobs, job)
+	w.mu.Unlock()
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (w *worker) run() {
+	for range w.wake {
+		w.mu.Lock()
+		jobs := w.jobs
+		w.jobs = nil
+		w.mu.Unlock()
+		for _, job := range jobs {
+			if job == nil {
+				return
+			}
+			job()
+		}
+	}
+}
+
+// place finds the directory of a partition: where its log is, else where the fewest are.
+func (s *storage) place(tp moldau.TopicPartition, id moldau.TopicID) (*logDir, error) {
+	var least *logDir
+	for _, d := range s.dirs {
+		if found, ok := d.found[tp]; ok {
+			delete(d.found, tp)
+			if found.TopicID == id {
+				d.count++
+				return d, nil
+			}
+			if err := s.setAside(d, found); err != nil {
+				return nil, err
+			}
+		}
+		if d.failure.Load() == nil && (least == nil || d.count < least.count) {
+			least = d
+		}
+	}
+	if least == nil {
+		return nil, errors.New("no log directory is online")
+	}
+	least.count++
+	return least, nil
+}
+
+// setAside renames the log of a namesake that the metadata does not know any more. It is not ours to delete.
+func (s *storage) setAside(d *logDir, found commitlog.PartitionDir) error {
+	aside := fmt.Sprintf("%s.%s-stray", found.Dir, moldau.NewUUID(s.env.Rand))
+	s.logger.Warn("a directory holds the log of another topic of the same name; it is set aside",
+		"directory", found.Dir, "topic id", found.TopicID.String(), "now", aside)
+	if err := s.env.FS.Rename(found.Dir, aside); err != nil {
+		return err
+	}
+	return s.env.FS.SyncDir(d.path)
+}
+
+// open opens the log of a partition in the background.
+func (s *storage) open(d *logDir, p *partition.Partition) {
+	s.toOpen.Add(1)
+	d.do(p.Name, func() {
+		defer s.opened.Add(1)
+		if p.IsGone() || s.stopping.Load() {
+			return
+		}
+		log, err := commitlog.Open(commitlog.Options{
+			FS: s.env.FS, Now: s.env.Clock.Now, Dir: d.PartitionDir(p.Name), Partition: p.Name, TopicID: p.ID,
+			Config: p.Settings().Log, Clean: d.clean,
+			RecoveryPoint: d.recoveryPoints[p.Name], LogStart: d.logStarts[p.Name],
+		})
+		if err != nil {
+			s.logger.Error("a partition's log cannot be opened; the partition is offline", "partition", p.Name.String(),
+				"directory", d.path, "error", err)
+			p.Fail(err)
+			return
+		}
+		if r := log.Recovery(); r.Reason != "" {
+			s.logger.Warn("a log was cut at the first damaged batch", "partition", p.Name.String(), "directory", d.path,
+				"end", int64(log.End()), "bytes cut", r.TruncatedBytes, "reason", r.Reason)
+		}
+		if err := p.Opened(log, d.highWatermarks[p.Name]); err != nil {
+			if !errors.Is(err, partition.ErrGone) {
+				s.logger.Error("a partition cannot be led; it is offline", "partition", p.Name.String(), "error", err)
+			}
+			s.close(p.Name, log)
+		}
+	})
+}
+
+func (s *storage) close(tp moldau.TopicPartition, log *commitlog.Log) {
+	if err := log.Close(); err != nil {
+		s.logger.Error("a log could not be closed", "partition", tp.String(), "error", err)
+	}
+}
+
+// remove takes a partition's log away in the background: renamed at once, deleted after a delay, so that readers under
+// way finish (L-52).
+func (s *storage) remove(d *logDir, p *partition.Partition) {
+	log := p.Gone()
+	d.count--
+	delay := time.Duration(p.Settings().Log.FileDeleteDelayMs) * time.Millisecond
+	d.do(p.Name, func() {
+		if log != nil {
+			s.close(p.Name, log)
+		}
+		renamed, err := d.DeletePartition(p.Name, moldau.NewUUID(s.env.Rand))
+		if err != nil {
+			s.logger.Error("a deleted partition's directory could not be renamed", "partition", p.Name.String(), "error", err)
+			return
+		}
+		if renamed == "" {
+			return
+		}
+		s.env.Clock.AfterFunc(delay, func() { // what a stop leaves behind goes at the next start
+			if err := s.env.FS.RemoveAll(renamed); err != nil {
+				s.logger.Error("a deleted partition's directory could not be removed", "directory", renamed, "error", err)
+			}
+		})
+	})
+}
+
+// dirOf finds the directory of a path.
+func (s *storage) dirOf(path string) *logDir {
+	for _, d := range s.dirs {
+		if d.path == path {
+			return d
+		}
+	}
+	return nil
+}
+
+// describe is what DescribeLogDirs tells.
+func (s *storage) describe() []api.LogDir {
+	all := make([]api.LogDir, len(s.dirs))
+	for i, d := range s.dirs {
+		all[i] = api.LogDir{Path: d.path, ID: d.id, Total: -1, Free: -1}
+		if total, free, err := s.env.FS.Space(d.path); err == nil {
+			all[i].Total, all[i].Free = total, free
+		}
+		if failure := d.failure.Load(); failure != nil {
+			all[i].Failure = *failure
+		}
+	}
+	return all
+}

@@ -1,0 +1,66 @@
+package partition
+
+import (
+	"log/slog"
+	"sync"
+)
+
+// Flusher syncs the logs whose topics ask for durable acknowledgements. One sync answers every append that came before
+// it: appends gather while the one before is under way.
+type Flusher struct {
+	logger *slog.Logger
+
+	mu struct {
+		sync.Mutex
+		dirty  map[*Partition]struct{}
+		order  []*Partition
+		closed bool
+	}
+	wake chan struct{}
+}
+
+// NewFlusher returns a flusher; its owner runs Run.
+func NewFlusher(logger *slog.Logger) *Flusher {
+	f := &Flusher{logger: logger, wake: make(chan struct{}, 1)}
+	f.mu.dirty = make(map[*Partition]struct{})
+	return f
+}
+
+func (f *Flusher) mark(p *Partition) {
+	f.mu.Lock()
+	if _, marked := f.mu.dirty[p]; !marked {
+		f.mu.dirty[p] = struct{}{}
+		f.mu.order = append(f.mu.order, p)
+	}
+	f.mu.Unlock()
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (f *Flusher) take() []*Partition {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	order := f.mu.order
+	f.mu.order = nil
+	clear(f.mu.dirty)
+	return order
+}
+
+// Run syncs marked partitions until stop is closed.
+func (f *Flusher) Run(stop <-chan struct{}) {
+	for {
+		select {
+		case <-f.wake:
+		case <-stop:
+			return
+		}
+		for _, p := range f.take() {
+			if err := p.Flush(); err != nil {
+				f.logger.Error("sync failed: the partition is offline, what was not acknowledged may be lost",
+					"partition", p.Name.String(), "error", err)
+			}
+		}
+	}
+}

@@ -1,0 +1,94 @@
+package partition
+
+import (
+	"errors"
+
+	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/store/commitlog"
+)
+
+// ReadRequest is what a fetch asks of one partition.
+type ReadRequest struct {
+	At       moldau.Offset
+	Epoch    moldau.LeaderEpoch // the leader epoch that the client knows, or NoEpoch
+	LastRead moldau.LeaderEpoch // the epoch of the last record that it has, or NoEpoch (KIP-595)
+	MaxBytes int
+	// WholeBatch asks for the first batch even where it alone exceeds MaxBytes (KIP-74).
+	WholeBatch bool
+	// Committed reads up to the last stable offset (read_committed).
+	Committed bool
+}
+
+// ReadResult is what a fetch is told of one partition. Offsets are -1 where Code says that it does not serve.
+type ReadResult struct {
+	Code                         moldau.Code
+	HighWatermark, Stable, Start moldau.Offset
+	Region                       commitlog.Region // empty: Len 0, nothing to release
+	Aborted                      []commitlog.Aborted
+	// Diverging is set where the client's last record is not in this log: its epoch ended at DivergingEnd here.
+	Diverging    bool
+	DivergeEpoch moldau.LeaderEpoch
+	DivergeEnd   moldau.Offset
+}
+
+func refused(code moldau.Code) ReadResult {
+	return ReadResult{Code: code, HighWatermark: -1, Stable: -1, Start: -1}
+}
+
+// Read finds the records that r asks for and moves none of their bytes. It takes no lock that is held across a write.
+func (p *Partition) Read(r ReadRequest) ReadResult {
+	if code := p.refusal(); code != moldau.None {
+		return refused(code)
+	}
+	if code := p.CheckEpoch(r.Epoch); code != moldau.None {
+		return refused(code)
+	}
+	// The order matters: what is below these offsets was published in the log before them.
+	stable := moldau.Offset(p.stable.Load())
+	res := ReadResult{HighWatermark: p.HighWatermark(), Stable: stable}
+	res.Stable = min(res.Stable, res.HighWatermark)
+	res.Start = p.log.Start()
+	if r.LastRead != moldau.NoEpoch {
+		if epoch, end := p.log.EpochEnd(r.LastRead); epoch < r.LastRead || end < r.At {
+			res.Diverging, res.DivergeEpoch, res.DivergeEnd = true, epoch, end
+			return res
+		}
+	}
+	upTo := res.HighWatermark
+	if r.Committed {
+		upTo = res.Stable
+	}
+	if r.At < res.Start || r.At > res.HighWatermark {
+		res.Code = moldau.OffsetOutOfRange
+		return res
+	}
+	if r.At >= upTo {
+		return res
+	}
+	region, err := p.log.Read(r.At, r.MaxBytes, upTo, r.WholeBatch)
+	switch {
+	case errors.Is(err, commitlog.ErrOutOfRange):
+		res.Code = moldau.OffsetOutOfRange // the start moved past it meanwhile
+		return res
+	case err != nil:
+		p.Fail(err)
+		return refused(moldau.KafkaStorageError)
+	}
+	res.Region = region
+	if r.Committed && region.Len > 0 {
+		if res.Aborted, err = p.log.AbortedIn(r.At, region.Next); err != nil {
+			region.Release()
+			p.Fail(err)
+			return refused(moldau.KafkaStorageError)
+		}
+	}
+	return res
+}
+
+// Readable reports whether a fetch at an offset would find records, without looking for them.
+func (p *Partition) Readable(at moldau.Offset, committed bool) bool {
+	if committed {
+		return at < moldau.Offset(p.stable.Load())
+	}
+	return at < p.HighWatermark()
+}

@@ -1,0 +1,21 @@
+package partition
+
+import (
+	"github.com/moldau/moldau/internal/proto/record"
+	"github.com/moldau/moldau/internal/store/commitlog"
+)
+
+// Settings are those of a topic's settings that its partitions obey. A value never changes; Reconfigure replaces it.
+type Settings struct {
+	Log           commitlog.Config
+	MinInSync     int
+	LogAppendTime bool
+	FlushMessages int64
+	Compacted     bool
+	DeleteAllowed bool // DeleteRecords may move the start: cleanup.policy is not compact alone
+	// Checks are what a batch of a producer is checked against.
+	Checks record.Policy
+}
+
+// durable reports whether each append is to be synced before it is acknowledged or read.
+func (s *Settings) durable() bool { return s.FlushMessages <= 1 }

@@ -1,0 +1,69 @@
+package server
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/moldau/moldau/internal/kit/metric"
+	"github.com/moldau/moldau/internal/proto/wire"
+)
+
+// Keys and versions at or above these are not counted apart; the protocol is far from both.
+const (
+	keysMax     = 128
+	versionsMax = 32
+)
+
+// Metrics are the counters of a server.
+type Metrics struct {
+	Connections         atomic.Int64 // open now
+	ConnectionsAccepted atomic.Int64
+	ConnectionsRefused  atomic.Int64 // over a limit
+	ConnectionsFailed   atomic.Int64 // closed for a reason that was logged
+	BudgetWaits         atomic.Int64 // frames that waited for memory
+	Panics              atomic.Int64
+	BytesOut            atomic.Int64
+
+	requests [keysMax]RequestMetrics
+
+	mu struct {
+		sync.Mutex
+		budgets map[string]*Budget // by listener name
+	}
+}
+
+// RequestMetrics count the requests of one key.
+type RequestMetrics struct {
+	ByVersion [versionsMax]atomic.Int64
+	TotalTime metric.Histogram // from the arrival of the frame to the end of its response
+}
+
+func (m *Metrics) observe(key wire.Key, version int16, took time.Duration) {
+	r := &m.requests[min(int(key), keysMax-1)]
+	r.ByVersion[min(int(version), versionsMax-1)].Add(1)
+	r.TotalTime.Observe(took)
+}
+
+func (m *Metrics) addBudget(listener string, b *Budget) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.mu.budgets == nil {
+		m.mu.budgets = make(map[string]*Budget)
+	}
+	m.mu.budgets[listener] = b
+}
+
+// Request returns the counters of one key.
+func (m *Metrics) Request(key wire.Key) *RequestMetrics { return &m.requests[key] }
+
+// Budgets returns the memory budget of each listener by its name.
+func (m *Metrics) Budgets() map[string]*Budget {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := make(map[string]*Budget, len(m.mu.budgets))
+	for name, b := range m.mu.budgets {
+		all[name] = b
+	}
+	return all
+}

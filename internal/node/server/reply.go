@@ -1,0 +1,92 @@
+package server
+
+import (
+	"encoding/binary"
+
+	"github.com/moldau/moldau/internal/kit/env"
+	"github.com/moldau/moldau/internal/proto/wire"
+)
+
+// Region is a part of a file that goes out as it is. Release is called once it was sent or is not wanted any more.
+type Region struct {
+	File    env.File
+	Pos     int64
+	Len     int
+	Release func()
+}
+
+// Reply is one response in the making: bytes, and regions of files between them.
+type Reply struct {
+	// Buf takes the encoded bytes; it begins with the frame's length and the response header. Append to it.
+	Buf []byte
+
+	cuts   []cut
+	extra  int // bytes of all regions
+	failed error
+}
+
+// Fail says that there is no response to give after all: the connection is closed for this reason.
+func (r *Reply) Fail(why error) { r.failed = why }
+
+type cut struct {
+	at     int // the region goes before Buf[at]
+	region Region
+}
+
+// SpliceAt puts a region before Buf[at]; calls go by rising at.
+func (r *Reply) SpliceAt(at int, region Region) {
+	r.cuts = append(r.cuts, cut{at, region})
+	r.extra += region.Len
+}
+
+// Size is the number of bytes that the response has on the wire.
+func (r *Reply) Size() int { return len(r.Buf) + r.extra }
+
+func (r *Reply) begin(key wire.Key, version int16, correlation int32) {
+	r.Buf = append(r.Buf, 0, 0, 0, 0)
+	r.Buf = wire.AppendResponseHeader(r.Buf, key, version, correlation)
+}
+
+// seal writes the length of the frame that begins at Buf[start].
+func (r *Reply) seal(start int) {
+	binary.BigEndian.PutUint32(r.Buf[start:], uint32(len(r.Buf)-start-4+r.extra))
+}
+
+// drop releases the regions.
+func (r *Reply) drop() {
+	for i := range r.cuts {
+		r.cuts[i].region.Release()
+		r.cuts[i] = cut{}
+	}
+	r.cuts, r.extra = r.cuts[:0], 0
+}
+
+// Pending is the promise of a response. The zero Pending answers nothing, as acks=0 asks (W-7).
+type Pending struct {
+	ready  <-chan struct{}
+	poll   func(closed <-chan struct{})
+	write  func(*Reply)
+	cancel func()
+	hangUp error
+}
+
+// Now is a response that write can encode at once.
+func Now(write func(*Reply)) Pending { return Pending{write: write} }
+
+// Later is a response that write can encode once ready is closed. Where the connection ends before, cancel is called
+// instead of write, so that who waits for it can be forgotten; it may be nil.
+func Later(ready <-chan struct{}, write func(*Reply), cancel func()) Pending {
+	return Pending{ready: ready, write: write, cancel: cancel}
+}
+
+// Poll is a response for which the connection's writer waits by calling poll, which returns when write can encode it, or
+// when closed is. Where the connection ends before, cancel is called instead of write.
+func Poll(poll func(closed <-chan struct{}), write func(*Reply), cancel func()) Pending {
+	return Pending{poll: poll, write: write, cancel: cancel}
+}
+
+// Nothing is the absence of a response.
+func Nothing() Pending { return Pending{} }
+
+// HangUp closes the connection for a reason, without a response.
+func HangUp(why error) Pending { return Pending{hangUp: why} }
