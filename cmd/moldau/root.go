@@ -90,6 +90,7 @@ with the tools to work with it. The tools work with any Kafka-compatible broker.
 	flags.VarP(newChoice(&c.output, "text", "text", "json"), "output", "o", "form of the output: text or json")
 	flags.DurationVar(&c.timeout, "timeout", 15*time.Second, "how long to try before a step is given up")
 	root.AddCommand(
+		newDemo(c),
 		newServe(c),
 		newTopic(c),
 		newProduce(c),

@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -121,3 +122,6 @@ func tuneMemory() {
 		debug.SetGCPercent(200)
 	}
 }
+
+// isAddressInUse reports whether a broker could not take a port because somebody has it.
+func isAddressInUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }

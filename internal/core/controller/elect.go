@@ -92,7 +92,7 @@ func electOne(im *metadata.Image, topic string, n int32, kind int8, made int) (s
 	if made >= operationRecordsMax {
 		return nil, tooLarge(made+1, "elections")
 	}
-	if kind == electPreferred {
+	if kind == electPreferred && len(p.Replicas) > 0 {
 		preferred := p.Replicas[0]
 		switch {
 		case p.Leader == preferred:

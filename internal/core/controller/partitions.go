@@ -56,7 +56,10 @@ func addPartitions(im *metadata.Image, place stripes, req *kmsg.CreatePartitions
 	case req.Assignment != nil && len(req.Assignment) != want-have:
 		return nil, refuse(moldau.InvalidReplicaAssignment, "the topic %q gets %d new partitions, yet %d assignments", t.Name, want-have, len(req.Assignment))
 	}
-	factor := len(t.Partitions[0].Replicas)
+	factor := int(env.Config.DefaultReplicationFactor)
+	if have > 0 {
+		factor = len(t.Partitions[0].Replicas)
+	}
 	if req.Assignment == nil {
 		if no := place.check(factor); no != nil {
 			return nil, no

@@ -239,7 +239,7 @@ func (b *Broker) limits() server.Limits {
 		FrameMax: c.SocketRequestMaxBytes, RequestMemory: c.RequestMemoryBytes,
 		Connections: unlimited(c.MaxConnections), ConnectionsPerIP: unlimited(c.MaxConnectionsPerIP),
 		ConnectionRate: unlimited(c.MaxConnectionCreationRate), Idle: c.ConnectionsMaxIdle, RequestArrival: 30 * time.Second,
-		SocketSendBytes: int(c.SocketSendBufferBytes), SocketReceiveByes: int(c.SocketReceiveBufferBytes),
+		SocketSendBytes: int(c.SocketSendBufferBytes), SocketReceiveBytes: int(c.SocketReceiveBufferBytes),
 	}
 }
 

@@ -263,8 +263,6 @@ func (q *Quorum) applyVoters(e *pb.Entry) error {
 	// first, since Raft cannot be without voters.
 	q.stepVoters(pb.ConfChangeAddNode, voters, before)
 	q.stepVoters(pb.ConfChangeRemoveNode, before, voters)
-	// A replica that needs a snapshot needs one that names it.
-	q.snapshotWanted = q.storage.snap.index > 0
 	q.o.Logger.Info("the voters of the metadata quorum changed", "offset", at, "voters", len(voters), "before", len(before))
 	return nil
 }

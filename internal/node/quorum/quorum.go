@@ -133,7 +133,7 @@ type Quorum struct {
 
 	snapshotting   bool
 	snapshotDone   chan written
-	snapshotWanted bool
+	snapshotWanted bool      // by a replica, and the newest does not do for it
 	snapshotAt     time.Time // of the latest snapshot, or of Open
 	appliedBytes   int64     // since the latest snapshot
 }

@@ -98,7 +98,7 @@ func newConn(s *Server, nc net.Conn, l Listener, ip string) *conn {
 		if n := s.opt.Limits.SocketSendBytes; n > 0 {
 			_ = tc.SetWriteBuffer(n) // a hint
 		}
-		if n := s.opt.Limits.SocketReceiveByes; n > 0 {
+		if n := s.opt.Limits.SocketReceiveBytes; n > 0 {
 			_ = tc.SetReadBuffer(n) // a hint
 		}
 	}

@@ -40,15 +40,15 @@ type Listener struct {
 
 // Limits bounds what clients can take. Zero means no limit, except for FrameMax and RequestMemory, which must be given.
 type Limits struct {
-	FrameMax          int32         // socket.request.max.bytes
-	RequestMemory     int64         // bytes of requests in memory, each listener
-	Connections       int           // max.connections
-	ConnectionsPerIP  int           // max.connections.per.ip
-	ConnectionRate    int           // max.connection.creation.rate, a second
-	Idle              time.Duration // connections.max.idle.ms
-	RequestArrival    time.Duration // for a frame to arrive whole, and for a reader to take a response further
-	SocketSendBytes   int           // socket.send.buffer.bytes, -1 for the system's
-	SocketReceiveByes int           // socket.receive.buffer.bytes, -1 for the system's
+	FrameMax           int32         // socket.request.max.bytes
+	RequestMemory      int64         // bytes of requests in memory, each listener
+	Connections        int           // max.connections
+	ConnectionsPerIP   int           // max.connections.per.ip
+	ConnectionRate     int           // max.connection.creation.rate, a second
+	Idle               time.Duration // connections.max.idle.ms
+	RequestArrival     time.Duration // for a frame to arrive whole, and for a reader to take a response further
+	SocketSendBytes    int           // socket.send.buffer.bytes, -1 for the system's
+	SocketReceiveBytes int           // socket.receive.buffer.bytes, -1 for the system's
 }
 
 // Router finds the handler of a request.

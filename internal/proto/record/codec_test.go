@@ -132,12 +132,19 @@ func TestForeignFrames(t *testing.T) {
 		{"nine members", Gzip, members},
 		{"a stream that does not tell its size", Zstd, stream()},
 		{"a stream with a window of 64 MiB", Zstd, stream(zstd.WithWindowSize(64 << 20))},
-		{"two frames", Zstd, stream(zstd.WithEncoderCRC(false))},
+		{"a stream without checksum", Zstd, stream(zstd.WithEncoderCRC(false))},
 	} {
 		out, err := new(Codecs).Decompress(nil, f.codec, f.bytes, len(in))
 		if err != nil || !bytes.Equal(out, in) {
 			t.Errorf("%v, %s: %d of %d bytes, %v", f.codec, f.name, len(out), len(in), err)
 		}
+	}
+	skippable := append([]byte{0x5a, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 'a', 'b', 'c'}, stream()...)
+	if out, err := new(Codecs).Decompress(nil, Zstd, skippable, len(in)); err != nil || !bytes.Equal(out, in) {
+		t.Errorf("behind a skippable frame of zstd: %d of %d bytes, %v", len(out), len(in), err)
+	}
+	if _, err := new(Codecs).Decompress(nil, Zstd, skippable[:9], len(in)); err == nil {
+		t.Error("a skippable frame that is cut off is accepted")
 	}
 	two := append(stream(), stream()...)
 	if out, err := new(Codecs).Decompress(nil, Zstd, two, 2*len(in)); err != nil || len(out) != 2*len(in) {

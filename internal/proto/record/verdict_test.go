@@ -154,6 +154,7 @@ func verdictCases(t testing.TB) []verdictCase {
 		named("late", plain("", build(t, Compression{}, late...))),
 		named("late lz4", plain("", build(t, Compression{Codec: LZ4}, late...))),
 		named("late, log append time", plain(appendTime, build(t, Compression{}, late...))),
+		named("late lz4, log append time", plain(appendTime, build(t, Compression{Codec: LZ4}, late...))),
 		named("exactly in time", plain("message.timestamp.after.max.ms=2", good)),
 		named("late by one", plain("message.timestamp.after.max.ms=1", good)),
 		named("early", plain("message.timestamp.before.max.ms=1000", build(t, Compression{}, Record{Timestamp: testNow - 1000}, Record{Timestamp: testNow - 1001}))),

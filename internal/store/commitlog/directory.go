@@ -39,6 +39,7 @@ type Directory struct {
 	lock      io.Closer
 	identity  Identity
 	formatted bool
+	manifest  *manifest // nil until the directory has been claimed
 }
 
 // OpenDirectory locks the log directory at path, creating it where it is absent, and reads whose it is.
@@ -69,7 +70,13 @@ func OpenDirectory(fsys env.FS, path string) (*Directory, error) {
 }
 
 // Close gives the lock back. The files stay as they are: see WriteCleanMarker.
-func (d *Directory) Close() error { return d.lock.Close() }
+func (d *Directory) Close() error {
+	var err error
+	if d.manifest != nil {
+		err = d.manifest.close()
+	}
+	return errors.Join(err, d.lock.Close())
+}
 
 // Path is where the directory lies.
 func (d *Directory) Path() string { return d.path }
@@ -78,8 +85,21 @@ func (d *Directory) Path() string { return d.path }
 func (d *Directory) Identity() (Identity, bool) { return d.identity, d.formatted }
 
 // Claim makes the directory that of want, or checks that it is: cluster and node have to agree (L-43). A directory that
-// has been formatted keeps its id, and want.DirectoryID is of no account.
+// has been formatted keeps its id, and want.DirectoryID is of no account. It comes before everything that concerns
+// partitions.
 func (d *Directory) Claim(want Identity) error {
+	if err := d.claim(want); err != nil {
+		return err
+	}
+	m, err := openManifest(d.fsys, d.path)
+	if err != nil {
+		return fmt.Errorf("log directory %s: %w", d.path, err)
+	}
+	d.manifest = m
+	return nil
+}
+
+func (d *Directory) claim(want Identity) error {
 	if !d.formatted {
 		if err := d.empty(); err != nil {
 			return err
@@ -200,10 +220,11 @@ type PartitionDir struct {
 	Partition moldau.TopicPartition
 	Dir       string
 	TopicID   moldau.TopicID // zero where partition.metadata is absent
+	Err       error          // partition.metadata cannot be read: the partition is offline
 }
 
 // Partitions lists the directories of partitions, by name. Others are left alone, and those on their way out are not
-// listed. A partition.metadata that cannot be read is an error.
+// listed.
 func (d *Directory) Partitions() ([]PartitionDir, error) {
 	entries, err := d.fsys.ReadDir(d.path)
 	if err != nil {
@@ -217,7 +238,7 @@ func (d *Directory) Partitions() ([]PartitionDir, error) {
 		}
 		p := PartitionDir{Partition: tp, Dir: d.PartitionDir(tp)}
 		if p.TopicID, err = readTopicID(d.fsys, p.Dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("list log directory %s: %w", d.path, err)
+			p.Err = err
 		}
 		list = append(list, p)
 	}
@@ -230,16 +251,19 @@ func (d *Directory) PartitionDir(tp moldau.TopicPartition) string {
 }
 
 // DeletePartition takes the directory of tp out of the log directory, durably, by giving it a name that says so and is
-// not used twice; the log has been closed. The caller removes what is returned (FS.RemoveAll) after file.delete.delay.ms;
+// not used twice, and strikes tp off the list; the log has been closed. The caller removes what is returned (FS.RemoveAll) after file.delete.delay.ms;
 // an absent directory yields "". L-52.
 func (d *Directory) DeletePartition(tp moldau.TopicPartition, unique moldau.UUID) (string, error) {
 	to := filepath.Join(d.path, deletedName(tp, unique))
 	err := d.fsys.Rename(d.PartitionDir(tp), to)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+		return "", d.Strike(tp)
 	}
 	if err == nil {
 		err = d.fsys.SyncDir(d.path)
+	}
+	if err == nil {
+		err = d.Strike(tp)
 	}
 	if err != nil {
 		return "", fmt.Errorf("delete partition %v: %w", tp, err)

@@ -96,13 +96,16 @@ func (l *Log) Close() error {
 		if err = l.flushLocked(); err == nil {
 			err = l.saveForClose()
 		}
+		if err == nil {
+			err = l.buryCondemned()
+		}
 		if err != nil {
 			err = fmt.Errorf("close log %v: %w", l.partition, err)
 		}
 	}
 	l.closed.Store(true)
 	v := l.view.Load()
-	for _, s := range v.segs {
+	for _, s := range append(l.graves.take(), v.segs...) {
 		s.release()
 	}
 	return err

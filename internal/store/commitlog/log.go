@@ -29,7 +29,6 @@ type Log struct {
 	now       func() time.Time
 	dir       string
 	partition moldau.TopicPartition
-	cfg       Config
 	codecs    record.Codecs
 
 	// Readers on any goroutine see these.
@@ -37,6 +36,7 @@ type Log struct {
 	epochs        atomic.Pointer[epochTable]
 	recoveryPoint atomic.Int64
 	failure       atomic.Pointer[error]
+	cfg           atomic.Pointer[Config]
 	closed        atomic.Bool
 	pages         pagePool
 
@@ -48,8 +48,8 @@ type Log struct {
 	producers producerTable
 	snapshots []moldau.Offset // that exist as files, ascending
 	recovery  Recovery
-	graves    []grave
-	buried    int // number of files renamed to .deleted since Open, which makes their names unique
+
+	graves graveyard
 }
 
 // Appended tells where a batch went.
@@ -121,7 +121,7 @@ func (l *Log) append(b record.Batch, end boundary) (Appended, error) {
 		}
 		return Appended{}, l.poison(err)
 	}
-	s.indexed(b, end.pos, l.cfg.IndexIntervalBytes)
+	s.indexed(b, end.pos, l.cfg.Load().IndexIntervalBytes)
 	if epoch >= 0 && epoch != epochs.latest() {
 		l.setEpochs(epochs.assign(epoch, b.BaseOffset()))
 	}
@@ -154,9 +154,10 @@ func (l *Log) mustRoll(v *view, end boundary, b record.Batch, now time.Time) boo
 	if s.firstTimestamp >= 0 && b.MaxTimestamp() >= 0 {
 		waited = int64(b.MaxTimestamp() - s.firstTimestamp)
 	}
-	return end.pos+int64(len(b)) > l.cfg.SegmentBytes ||
-		waited > l.cfg.SegmentMs-l.cfg.jitter(l.partition, s.base) ||
-		s.full(l.cfg.IndexBytesMax)
+	cfg := l.cfg.Load()
+	return end.pos+int64(len(b)) > cfg.SegmentBytes ||
+		waited > cfg.SegmentMs-cfg.jitter(l.partition, s.base) ||
+		s.full(cfg.IndexBytesMax)
 }
 
 // roll seals the active segment and begins an empty one at base, which is the log's end, or above it where offsets jump
@@ -168,9 +169,6 @@ func (l *Log) roll(base moldau.Offset, now time.Time) error {
 	segs := v.segs
 	if end.pos == 0 {
 		segs = segs[:len(segs)-1]
-		if err := l.bury(old); err != nil {
-			return err
-		}
 	} else if err := old.seal(end.next, end.pos); err != nil {
 		return err
 	}
@@ -184,7 +182,7 @@ func (l *Log) roll(base moldau.Offset, now time.Time) error {
 	l.namesDirty.Store(true)
 	l.view.Store(&view{v.start, append(segs[:len(segs):len(segs)], s), newTail(tailLen, boundary{base, 0})})
 	if end.pos == 0 {
-		old.release()
+		l.graves.condemn(old)
 	}
 	return nil
 }
@@ -213,7 +211,10 @@ func (l *Log) poison(err error) error {
 }
 
 // Reconfigure makes c hold from now on.
-func (l *Log) Reconfigure(c Config) { l.cfg = c.bounded() }
+func (l *Log) Reconfigure(c Config) {
+	c = c.bounded()
+	l.cfg.Store(&c)
+}
 
 // Partition is whose log this is.
 func (l *Log) Partition() moldau.TopicPartition { return l.partition }

@@ -24,7 +24,8 @@ const metadataName = "partition.metadata"
 //
 // Errors: another topic's directory, files that cannot be read. Nothing is cut on such an error.
 func Open(o Options) (*Log, error) {
-	l := &Log{fsys: o.FS, now: o.Now, dir: o.Dir, partition: o.Partition, cfg: o.Config.bounded()}
+	l := &Log{fsys: o.FS, now: o.Now, dir: o.Dir, partition: o.Partition}
+	l.Reconfigure(o.Config)
 	l.epochs.Store(&epochTable{})
 	if err := l.open(o); err != nil {
 		return nil, fmt.Errorf("open log %v in %s: %w", o.Partition, o.Dir, err)

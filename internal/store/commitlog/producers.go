@@ -273,7 +273,7 @@ func (t *producerTable) sorted() []*producer {
 // append or at the load of the log: records may bear any timestamp (L-26).
 func (l *Log) ExpireProducers(now time.Time) int {
 	n := len(l.producers.byID)
-	oldest := now.UnixMilli() - l.cfg.ProducerExpirationMs
+	oldest := now.UnixMilli() - l.cfg.Load().ProducerExpirationMs
 	for id, p := range l.producers.byID {
 		if p.txnStart == noOffset && p.touched <= oldest {
 			delete(l.producers.byID, id)

@@ -117,13 +117,15 @@ func (r *recoverer) startAt(logStart moldau.Offset) error {
 
 // drop removes the segments from number i on.
 func (r *recoverer) drop(i int) error {
-	for _, s := range r.segs[i:] {
+	for len(r.segs) > i {
+		n := len(r.segs) - 1
+		s := r.segs[n]
+		r.segs = slices.Clip(r.segs[:n])
+		s.aborted.CompareAndSwap(nil, new([]Aborted)) // nobody is going to ask
 		if err := r.l.bury(s); err != nil {
 			return err
 		}
-		s.release()
 	}
-	r.segs = slices.Clip(r.segs[:i])
 	return nil
 }
 
@@ -241,7 +243,7 @@ func (r *recoverer) scan(s *segment, crcFrom moldau.Offset) (whole bool, err err
 			r.epochs = append(r.epochs, epochStart{e, h.BaseOffset()})
 			r.epoch = e
 		}
-		s.indexed(h, sc.pos, r.l.cfg.IndexIntervalBytes)
+		s.indexed(h, sc.pos, r.l.cfg.Load().IndexIntervalBytes)
 		s.next = h.LastOffset() + 1
 		r.report.Scanned += int64(h.Size())
 		if r.progress != nil {

@@ -5,65 +5,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-
+	"slices"
 	"time"
 
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/kit/env"
 )
-
-// grave is a file on its way out.
-type grave struct {
-	path string
-	due  time.Time
-}
-
-// bury takes the files of s out of the log by giving them names that nobody looks for and that are not used twice; they
-// go once file.delete.delay.ms have passed (L-52, KAFKA-12964). What readers may still need of them is loaded first.
-func (l *Log) bury(s *segment) error {
-	if _, err := s.loadAborted(); err != nil {
-		return err
-	}
-	if s.offsets.mem.Load() == nil {
-		for _, open := range [...]func(env.FS) (*indexFile, error){s.offsets.open, s.times.open} {
-			if _, err := open(l.fsys); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-		}
-	}
-	due := l.now().Add(time.Duration(l.cfg.FileDeleteDelayMs) * time.Millisecond)
-	for _, ext := range [...]string{logExt, indexExt, timeExt, txnExt} {
-		l.buried++
-		to := fmt.Sprintf("%s%s.%d%s", s.path, ext, l.buried, deletedExt)
-		err := l.fsys.Rename(s.path+ext, to)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("delete segment %d: %w", s.base, err)
-		}
-		l.graves = append(l.graves, grave{to, due})
-	}
-	l.namesDirty.Store(true)
-	return nil
-}
-
-// sweep removes the files that are due.
-func (l *Log) sweep(now time.Time) error {
-	kept := l.graves[:0]
-	var errs []error
-	for _, g := range l.graves {
-		if now.Before(g.due) {
-			kept = append(kept, g)
-			continue
-		}
-		if err := l.fsys.Remove(g.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
-	}
-	l.graves = kept
-	return errors.Join(errs...)
-}
 
 // AdvanceStart makes to the first offset that may be read; it does not go back. The caller has compared it with the high
 // watermark, and checkpoints it. Segments below it go with the next Retain. L-54.
@@ -94,8 +41,8 @@ type Retained struct {
 }
 
 // Retain deletes the oldest segments as far as retention.ms, retention.bytes and the log's start say, never one that
-// reaches above highWatermark. Where all may go, the active one too, an empty segment follows. Files that were deleted
-// long enough ago are removed. L-50 to L-53.
+// reaches above highWatermark. Where all may go, the active one too, an empty segment follows. Their files go with the
+// next Sweep. L-50 to L-53.
 func (l *Log) Retain(now time.Time, highWatermark moldau.Offset) (Retained, error) {
 	if err := l.usable(); err != nil {
 		return Retained{Start: l.Start()}, err
@@ -104,44 +51,44 @@ func (l *Log) Retain(now time.Time, highWatermark moldau.Offset) (Retained, erro
 	if err != nil {
 		return res, l.poison(fmt.Errorf("delete old segments of log %v: %w", l.partition, err))
 	}
-	if err := l.sweep(now); err != nil {
-		return res, fmt.Errorf("remove deleted files of log %v: %w", l.partition, err)
-	}
 	return res, nil
 }
 
 func (l *Log) retain(now time.Time, highWatermark moldau.Offset) (res Retained, err error) {
 	v := l.view.Load()
 	res.Start = v.start
-	excess := l.Size() - l.cfg.RetentionBytes
+	cfg := l.cfg.Load()
+	excess := l.Size() - cfg.RetentionBytes
 	var n int
 	for n = 0; n < len(v.segs); n++ {
 		end := v.bounds(n)
 		if end.next > highWatermark || end.pos == 0 && n == len(v.segs)-1 {
 			break
 		}
-		old, err := l.expired(v.segs[n], now)
+		old, err := cfg.expired(v.segs[n], now)
 		if err != nil {
 			return res, err
 		}
 		switch {
 		case old:
 			res.ByTime++
-		case l.cfg.DeleteEnabled && l.cfg.RetentionBytes >= 0 && excess >= end.pos:
+		case cfg.DeleteEnabled && cfg.RetentionBytes >= 0 && excess >= end.pos:
 			res.BySize++
 		case end.next <= v.start && n < len(v.segs)-1:
 			res.ByStart++
 		default:
-			return res, l.deleteFirst(n, now, &res)
+			err := l.deleteFirst(n, now, &res)
+			return res, err
 		}
 		excess -= end.pos
 	}
-	return res, l.deleteFirst(n, now, &res)
+	err = l.deleteFirst(n, now, &res)
+	return res, err
 }
 
 // expired reports whether all records of s are older than retention.ms. Records from the future keep it (L-51).
-func (l *Log) expired(s *segment, now time.Time) (bool, error) {
-	if !l.cfg.DeleteEnabled || l.cfg.RetentionMs < 0 {
+func (c *Config) expired(s *segment, now time.Time) (bool, error) {
+	if !c.DeleteEnabled || c.RetentionMs < 0 {
 		return false, nil
 	}
 	ts, err := s.lastTimestamp()
@@ -151,7 +98,7 @@ func (l *Log) expired(s *segment, now time.Time) (bool, error) {
 	if ts < 0 {
 		ts = moldau.Timestamp(s.created.UnixMilli())
 	}
-	return now.UnixMilli()-int64(ts) > l.cfg.RetentionMs, nil
+	return now.UnixMilli()-int64(ts) > c.RetentionMs, nil
 }
 
 // deleteFirst deletes the n oldest segments; where those are all, an empty one follows at the end of the log.
@@ -173,12 +120,7 @@ func (l *Log) deleteFirst(n int, now time.Time, res *Retained) error {
 	res.Start = max(v.start, v.segs[n].base)
 	l.view.Store(&view{res.Start, v.segs[n:], v.tail})
 	l.setEpochs(l.epochs.Load().advanceTo(res.Start))
-	for _, s := range gone {
-		if err := l.bury(s); err != nil {
-			return err
-		}
-		s.release()
-	}
+	l.graves.condemn(gone...)
 	return nil
 }
 
@@ -224,6 +166,13 @@ func (l *Log) TruncateFullyAndStartAt(at moldau.Offset) error {
 func (l *Log) restart(at moldau.Offset) error {
 	old := l.view.Load().segs
 	for _, s := range old {
+		s.acquire() // readers may come until the next view is out
+		defer s.release()
+	}
+	if err := l.buryCondemned(); err != nil {
+		return err
+	}
+	for _, s := range slices.Backward(old) {
 		if err := l.bury(s); err != nil {
 			return err
 		}
@@ -238,9 +187,6 @@ func (l *Log) restart(at moldau.Offset) error {
 		return err
 	}
 	l.view.Store(&view{at, []*segment{s}, newTail(tailLen, boundary{at, 0})})
-	for _, s := range old {
-		s.release()
-	}
 	l.producers.reset(at)
 	l.epochs.Store(&epochTable{})
 	return l.settle(at)
@@ -277,11 +223,10 @@ func (l *Log) truncate(v *view, to moldau.Offset) error {
 		l.view.Store(&view{start, append(v.segs[:i:i], s), newTail(tailLen, boundary{s.next, s.size})})
 	}
 	publish(s)
-	for _, g := range gone {
+	for _, g := range slices.Backward(gone) {
 		if err := l.bury(g); err != nil {
 			return err
 		}
-		g.release()
 	}
 	if old.refs.CompareAndSwap(1, 0) {
 		// Nobody holds a region of old, and nobody can get one any more: the file is ours alone, to be written over.
@@ -328,7 +273,7 @@ func (l *Log) shorten(old *segment, size int64) (*segment, error) {
 		if err != nil {
 			return nil, fmt.Errorf("segment %d at byte %d: %w", s.base, sc.pos, err)
 		}
-		s.indexed(h, sc.pos, l.cfg.IndexIntervalBytes)
+		s.indexed(h, sc.pos, l.cfg.Load().IndexIntervalBytes)
 		s.next = h.LastOffset() + 1
 		sc.skip(h.Size())
 	}

@@ -83,6 +83,7 @@ public class Judge {
                 return Short.toString(Errors.forException(t).code());
             } finally {
                 log.close();
+                org.apache.kafka.common.utils.Utils.delete(root.toFile());
             }
         }
     }

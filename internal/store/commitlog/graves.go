@@ -1,0 +1,118 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"time"
+
+	"github.com/moldau/moldau/internal/kit/env"
+)
+
+// graveyard is what is on its way out of a log: segments that the view has lost and whose files have their names yet,
+// and files that have been renamed and wait for file.delete.delay.ms.
+type graveyard struct {
+	mu struct {
+		sync.Mutex
+		condemned []*segment // oldest first; each with the log's reference
+	}
+	// The rest is guarded by Log.flushing.
+	files  []grave
+	buried int // number of files renamed since Open, which makes their names unique
+}
+
+// grave is a renamed file.
+type grave struct {
+	path string
+	due  time.Time
+}
+
+// condemn leaves the files of segments that no view has any more to the next sweep.
+func (g *graveyard) condemn(segs ...*segment) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.mu.condemned = append(g.mu.condemned, segs...)
+}
+
+func (g *graveyard) take() []*segment {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	segs := g.mu.condemned
+	g.mu.condemned = nil
+	return segs
+}
+
+// Sweep clears away the files of deleted segments: first they get names that nobody looks for, and once
+// file.delete.delay.ms have passed they are removed (L-52). It is called after Retain, and now and then. It may be called
+// from any goroutine, also during an Append.
+func (l *Log) Sweep(now time.Time) error {
+	l.flushing.Lock()
+	defer l.flushing.Unlock()
+	if l.closed.Load() {
+		return nil
+	}
+	if err := l.buryCondemned(); err != nil {
+		return l.poison(fmt.Errorf("log %v: %w", l.partition, err))
+	}
+	kept := l.graves.files[:0]
+	var errs []error
+	for _, g := range l.graves.files {
+		if now.Before(g.due) {
+			kept = append(kept, g)
+			continue
+		}
+		if err := l.fsys.Remove(g.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("remove a deleted file of log %v: %w", l.partition, err))
+		}
+	}
+	l.graves.files = kept
+	return errors.Join(errs...)
+}
+
+// buryCondemned buries what retention has taken out of the view, oldest first. The caller holds flushing.
+func (l *Log) buryCondemned() error {
+	for _, s := range l.graves.take() {
+		if err := l.bury(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bury takes the files of s, which no view has any more, out of the log, durably, and gives the log's reference back.
+//
+// The new names are not used twice, so that a late removal never hits a file of the same base (KAFKA-12964). What
+// readers that hold s may still need of its files is opened first. Segments at the end of a log are buried from the last
+// on, those at its beginning from the first on: each step is durable before the next, so that after a crash those that
+// are there have no gap between them. The caller holds flushing.
+func (l *Log) bury(s *segment) error {
+	defer s.release()
+	if _, err := s.loadAborted(); err != nil {
+		return err
+	}
+	if s.offsets.mem.Load() == nil {
+		for _, open := range [...]func(env.FS) (*indexFile, error){s.offsets.open, s.times.open} {
+			if _, err := open(l.fsys); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	due := l.now().Add(time.Duration(l.cfg.Load().FileDeleteDelayMs) * time.Millisecond)
+	for _, ext := range [...]string{logExt, indexExt, timeExt, txnExt} {
+		l.graves.buried++
+		to := fmt.Sprintf("%s%s.%d%s", s.path, ext, l.graves.buried, deletedExt)
+		err := l.fsys.Rename(s.path+ext, to)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("delete segment %d: %w", s.base, err)
+		}
+		l.graves.files = append(l.graves.files, grave{to, due})
+	}
+	if err := l.fsys.SyncDir(l.dir); err != nil {
+		return fmt.Errorf("delete segment %d: %w", s.base, err)
+	}
+	return nil
+}
