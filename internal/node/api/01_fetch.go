@@ -188,11 +188,17 @@ func (f *fetch) wait(closed <-chan struct{}) {
 	defer timer.Stop()
 	f.set.watch() // from here on nothing is missed; a session's are watched already
 	for {
-		wake := f.set.ready.Wait(f.minBytes)
-		if f.full && f.collect(false) {
+		want := f.minBytes // what is there already is on the list again
+		if f.full {
+			f.taken = f.set.ready.Take(f.taken) // the order is that of the request, not of the marks
+		}
+		if f.collect(false) {
 			return
 		}
-		if wake != nil {
+		if f.full {
+			want -= f.bytes
+		}
+		if wake := f.set.ready.Wait(want); wake != nil {
 			select {
 			case <-wake:
 			case <-timer.C():
@@ -201,12 +207,6 @@ func (f *fetch) wait(closed <-chan struct{}) {
 			case <-closed:
 				return
 			}
-		}
-		if !f.full && f.collect(false) {
-			return
-		}
-		if f.full {
-			f.taken = f.set.ready.Take(f.taken) // its order is that of the request, not of the marks
 		}
 		if !f.b.Env.Clock.Now().Before(f.deadline) {
 			f.collect(true)

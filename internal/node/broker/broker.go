@@ -394,27 +394,36 @@ func (b *Broker) serve() error {
 	return nil
 }
 
+// closersMax is how many logs are closed at a time. Each waits for its syncs, and the file system makes one journal commit
+// of those that wait together.
+const closersMax = 64
+
 // closeLogs is the end of a clean stop for the logs: closed, checkpointed, and marked as clean where all went well.
 func (b *Broker) closeLogs() {
 	b.storage.stop()
 	b.checkpoint(commitlog.HighWatermarks, highWatermark)
+	var mu sync.Mutex
 	dirty := make(map[string]bool)
-	points := make(map[string]map[moldau.TopicPartition]moldau.Offset)
+	places := make(chan struct{}, closersMax)
+	var closing sync.WaitGroup
 	for _, p := range b.partitions.All() {
-		log := p.Log()
-		if log == nil {
-			dirty[p.Dir] = true // not opened yet, or offline: to be recovered at the next start
-			continue
-		}
-		if err := p.Locked(func(log *commitlog.Log) error { return log.Close() }); err != nil {
-			b.logger.Error("a log could not be closed; it will be recovered at the next start", "partition", p.Name.String(), "error", err)
+		places <- struct{}{}
+		closing.Add(1)
+		b.env.Go("close log", func() { // ends with its log; waited for below
+			defer func() { <-places; closing.Done() }()
+			err := p.Locked(func(log *commitlog.Log) error { return log.Close() })
+			if err == nil {
+				return
+			}
+			if !errors.Is(err, partition.ErrOffline) { // not opened yet, or failed and told before
+				b.logger.Error("a log could not be closed; it will be recovered at the next start", "partition", p.Name.String(), "error", err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
 			dirty[p.Dir] = true
-		}
-		if points[p.Dir] == nil {
-			points[p.Dir] = make(map[moldau.TopicPartition]moldau.Offset)
-		}
-		points[p.Dir][p.Name] = log.RecoveryPoint()
+		})
 	}
+	closing.Wait()
 	b.checkpoint(commitlog.RecoveryPoints, recoveryPoint)
 	b.checkpoint(commitlog.LogStarts, logStart)
 	for _, d := range b.storage.dirs {

@@ -377,6 +377,7 @@ func TestOneVoterChangeAtATime(t *testing.T) {
 		c.leader(1)
 		gate, errs := make(chan struct{}), make(chan error, 2)
 		submit(t, r, Command{Decide: func(moldau.Offset, moldau.LeaderEpoch) []byte { <-gate; return nil }})
+		synctest.Wait() // the loop stands in it
 		for n := byte(2); n <= 3; n++ {
 			go func() { errs <- r.AddVoter(context.Background(), voter(n)) }() // ends when the gate opens
 		}

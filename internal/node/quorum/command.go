@@ -85,7 +85,7 @@ func (in *inbox) put(p proposal) error {
 		return ErrStopped
 	case len(in.mu.proposals) >= commandsMax:
 		in.mu.Unlock()
-		return fmt.Errorf("%w: %d", ErrBusy, commandsMax)
+		return fmt.Errorf("%w: %d, try again", ErrBusy, commandsMax)
 	}
 	in.mu.proposals = append(in.mu.proposals, p)
 	in.mu.Unlock()
@@ -204,14 +204,19 @@ func (q *Quorum) wait(ctx context.Context, p proposal) (moldau.Offset, error) {
 	}
 }
 
+// full reports whether as much is uncommitted as may be; commands wait then.
+func (q *Quorum) full() bool {
+	return q.pendingBytes >= pendingBytesMax || len(q.pending) >= commandsMax
+}
+
 // decide takes the waiting commands, as many as may be uncommitted at a time.
 func (q *Quorum) decide() {
-	if q.pendingBytes >= pendingBytesMax {
+	if q.full() {
 		return
 	}
 	waiting := q.inbox.takeProposals()
 	for i, p := range waiting {
-		if q.pendingBytes >= pendingBytesMax {
+		if q.full() {
 			q.inbox.giveBack(waiting[i:])
 			return
 		}
@@ -279,6 +284,9 @@ func (q *Quorum) decideVoters(p proposal) {
 		err = fmt.Errorf("%w that could be removed: %s is the last", ErrVoterNotFound, v.Directory)
 	default:
 		err = q.node.ProposeConfChange(&pb.ConfChange{Type: &p.change.how, NodeId: &id, Context: appendVoters(nil, voters)})
+		if err != nil {
+			err = fmt.Errorf("%w: %w", ErrNotLeader, err)
+		}
 	}
 	if err != nil {
 		p.done(0, err)

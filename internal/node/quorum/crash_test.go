@@ -2,15 +2,57 @@ package quorum
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/kit/env"
+	"github.com/moldau/moldau/internal/kit/env/memfs"
 )
 
-// life is one life of a sole voter on a crashFS: what was proposed and what was acknowledged before the power failed.
+var errPower = errors.New("the power is gone")
+
+// failing makes the power fail at the given change; a write is torn then. It counts the changes.
+func failing(f *memfs.FS, failAt int) (changes *atomic.Int64) {
+	changes = new(atomic.Int64)
+	f.Hook = func(op memfs.Op) error {
+		switch n := int(changes.Load()) + 1; {
+		case !op.Changes():
+			return nil
+		case n == failAt && op.Kind == "write":
+			changes.Add(1)
+			return memfs.ShortWrite{N: op.Len / 2, Err: errPower}
+		case n >= failAt:
+			changes.Add(1)
+			return errPower
+		}
+		changes.Add(1)
+		return nil
+	}
+	return changes
+}
+
+// survivors are the file systems that a machine might find when it starts again.
+func survivors(f *memfs.FS, seed int) map[string]*memfs.FS {
+	f.Hook = nil
+	after := map[string]*memfs.FS{"none": f.Crash(memfs.None, 0), "all": f.Crash(memfs.All, 0)}
+	for i := range 4 {
+		after[fmt.Sprint("some ", i)] = f.Crash(memfs.Some, uint64(4*seed+i))
+	}
+	return after
+}
+
+func newDisk() *memfs.FS {
+	f := memfs.New()
+	f.MkdirAll("/data")
+	f.SyncDir("/")
+	return f
+}
+
+// life is one life of a sole voter on a disk that may fail: what was proposed and what was acknowledged before the power failed.
 type life struct {
 	list  []string // the state at the beginning
 	acked []string // what was acknowledged, in order
@@ -20,7 +62,7 @@ type life struct {
 }
 
 // live opens the directory, proposes n commands and stops.
-func live(t *testing.T, f *crashFS, name string, n int) (l life) {
+func live(t *testing.T, f *memfs.FS, name string, n int) (l life) {
 	t.Helper()
 	e := env.Real()
 	e.FS = f
@@ -63,39 +105,32 @@ func live(t *testing.T, f *crashFS, name string, n int) (l life) {
 // Whatever the change at which the power fails and whatever is left of the unsynced: what was acknowledged is there, in
 // order, nothing is invented, and no epoch comes twice.
 func TestCrashAtEveryChange(t *testing.T) {
-	f := newCrashFS()
-	if err := f.MkdirAll("/data"); err != nil {
-		t.Fatal(err)
-	}
-	f.SyncDir("/")
-	first := live(t, f, "first", 12)
+	prepared := newDisk()
+	first := live(t, prepared, "first", 12)
 	if first.err != nil || len(first.acked) != 12 {
 		t.Fatalf("without a crash: %+v", first)
 	}
-	prepared := f.afterCrash(all)
-
-	lastChange := 0
-	for failAt := 1; lastChange == 0; failAt++ {
-		f := prepared.afterCrash(all)
-		f.failAt = failAt
+	for failAt := 1; ; failAt++ {
+		f := prepared.Crash(memfs.All, 0)
+		changes := failing(f, failAt)
 		second := live(t, f, "second", 25)
+		for name, after := range survivors(f, failAt) {
+			checkAfterCrash(t, after, first, second, fmt.Sprintf("change %d, survival %s", failAt, name))
+		}
+		if t.Failed() {
+			return
+		}
 		if second.err == nil {
-			lastChange = failAt
-		}
-		for s := range survivals {
-			checkAfterCrash(t, f.afterCrash(s), first, second, fmt.Sprintf("change %d, survival %d", failAt, s))
-			if t.Failed() {
-				return
+			t.Log(changes.Load(), "changes")
+			if changes.Load() < 50 {
+				t.Errorf("only %d changes were tried", changes.Load())
 			}
+			return
 		}
 	}
-	if lastChange < 50 {
-		t.Errorf("only %d changes were tried", lastChange)
-	}
-	t.Logf("%d changes", lastChange)
 }
 
-func checkAfterCrash(t *testing.T, f *crashFS, first, second life, when string) {
+func checkAfterCrash(t *testing.T, f *memfs.FS, first, second life, when string) {
 	t.Helper()
 	third := live(t, f, "third", 3)
 	if third.err != nil {
@@ -119,16 +154,14 @@ func checkAfterCrash(t *testing.T, f *crashFS, first, second life, when string) 
 // The first start of all may be interrupted too.
 func TestCrashAtEveryChangeOfTheFirstStart(t *testing.T) {
 	for failAt := 1; ; failAt++ {
-		f := newCrashFS()
-		f.MkdirAll("/data")
-		f.SyncDir("/")
-		f.changes, f.failAt = 0, failAt
+		f := newDisk()
+		failing(f, failAt)
 		first := live(t, f, "first", 2)
-		for s := range survivals {
-			second := live(t, f.afterCrash(s), "second", 1)
+		for name, after := range survivors(f, failAt) {
+			second := live(t, after, "second", 1)
 			n := len(second.list)
 			if second.err != nil || n < len(first.acked) || n > len(first.sent) || !slices.Equal(second.list, first.sent[:n]) {
-				t.Fatalf("change %d, survival %d: %v, found %q, acknowledged %q", failAt, s, second.err, second.list, first.acked)
+				t.Fatalf("change %d, survival %s: %v, found %q, acknowledged %q", failAt, name, second.err, second.list, first.acked)
 			}
 		}
 		if first.err == nil {

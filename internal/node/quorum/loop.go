@@ -20,7 +20,8 @@ import (
 // be used any more then. It is called once. When it returns, all commands have been answered.
 //
 // One round: step what others sent, decide the waiting commands, and after each of the two what Raft asks for: write, sync,
-// send, apply. All commands that are decided in a round share its sync. With one voter no clock ticks: nothing happens until a command comes.
+// send, apply. All commands that are decided in a round share its sync. With one voter no clock ticks: nothing happens
+// until a command comes.
 func (q *Quorum) Run(ctx context.Context) (err error) {
 	defer q.stop()
 	if q.sole() { // there is nobody to wait for
@@ -58,7 +59,9 @@ func (q *Quorum) Run(ctx context.Context) (err error) {
 			return nil
 		case <-q.inbox.wake:
 		case <-tick:
-			q.node.Tick()
+			if err := q.ticked(); err != nil {
+				return fmt.Errorf("quorum: %w", err)
+			}
 			timer.Reset(q.tick)
 		case w := <-q.snapshotDone:
 			if err := q.finishSnapshot(w); err != nil {
@@ -87,9 +90,15 @@ func (q *Quorum) campaign() (err error) {
 	return q.node.Campaign()
 }
 
+func (q *Quorum) ticked() (err error) {
+	defer q.storage.rescue(&err)
+	q.node.Tick()
+	return nil
+}
+
 // runnable reports whether another round has something to do at once.
 func (q *Quorum) runnable() bool {
-	return q.pendingBytes < pendingBytesMax && q.inbox.waiting() > 0
+	return !q.full() && q.inbox.waiting() > 0
 }
 
 func (q *Quorum) round() (err error) {

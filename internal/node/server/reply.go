@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/binary"
+	"net"
 
 	"github.com/moldau/moldau/internal/kit/env"
 	"github.com/moldau/moldau/internal/proto/wire"
@@ -90,3 +91,41 @@ func Nothing() Pending { return Pending{} }
 
 // HangUp closes the connection for a reason, without a response.
 func HangUp(why error) Pending { return Pending{hangUp: why} }
+
+// Await waits for the response as a connection's writer does, and returns its body with the regions read in. It is for
+// tests and tools that drive handlers without a connection. A Pending without a response gives nil.
+func (p Pending) Await(closed <-chan struct{}) ([]byte, error) {
+	if p.hangUp != nil || p.write == nil {
+		return nil, p.hangUp
+	}
+	if p.poll != nil {
+		p.poll(closed)
+	}
+	if p.ready != nil {
+		select {
+		case <-p.ready:
+		case <-closed:
+			return nil, net.ErrClosed
+		}
+	}
+	var r Reply
+	defer r.drop()
+	p.write(&r)
+	if r.failed != nil {
+		return nil, r.failed
+	}
+	var body []byte
+	from := 0
+	for _, k := range r.cuts {
+		body = append(body, r.Buf[from:k.at]...)
+		from = k.at
+		pieces, err := readRegion(k.region)
+		if err != nil {
+			return nil, err
+		}
+		for _, b := range pieces {
+			body = append(body, b...)
+		}
+	}
+	return append(body, r.Buf[from:]...), nil
+}

@@ -77,8 +77,21 @@ func (s *segment) addAborted(a Aborted) error {
 	if err != nil {
 		return fmt.Errorf("write transaction index %s: %w", s.path+txnExt, err)
 	}
+	s.abortedDirty.Store(true)
 	s.aborted.Store(&list)
 	return nil
+}
+
+// syncAborted makes the segment's transaction index durable.
+func (s *segment) syncAborted() error {
+	if !s.abortedDirty.Swap(false) {
+		return nil
+	}
+	f, err := s.fsys.Open(s.path + txnExt)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // loadAborted returns the segment's aborted transactions, by marker.
@@ -118,6 +131,7 @@ func (s *segment) setAborted(list []Aborted) error {
 			return err
 		}
 	}
+	s.abortedDirty.Store(len(list) > 0)
 	s.aborted.Store(&list)
 	return nil
 }

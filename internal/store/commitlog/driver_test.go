@@ -35,6 +35,7 @@ type world struct {
 	point   moldau.Offset // the recovery point as the caller has checkpointed it
 	epoch   moldau.LeaderEpoch
 	floor   moldau.Offset // the log was begun anew here
+	carried []Producer    // what was known of producers there
 	seq     map[moldau.ProducerID]moldau.Sequence
 	open    map[moldau.ProducerID]bool
 }
@@ -261,6 +262,9 @@ func (w *world) cut(to moldau.Offset) {
 func (w *world) relearn() {
 	clear(w.seq)
 	clear(w.open)
+	for _, p := range w.carried {
+		w.seq[p.ID], w.open[p.ID] = p.LastSequence+1, p.TxnStart >= 0
+	}
 	for _, e := range w.entries {
 		if id := e.raw.ProducerID(); id >= 0 && !e.raw.IsControl() {
 			w.seq[id] = e.raw.LastSequence() + 1
@@ -303,6 +307,11 @@ func (w *world) crash(keep memfs.Keep, seed uint64) error {
 	}
 	if keep == memfs.All && end != w.end() {
 		return fmt.Errorf("the log ends at %d after a kill, want %d: %+v", end, w.end(), w.log.Recovery())
+	}
+	if segs := w.log.Segments(); len(segs) == 1 && segs[0].Bytes == 0 && end == w.start {
+		// All records but deleted ones are lost: the log begins anew at its start.
+		w.entries, w.floor = nil, end
+		w.carried = w.log.Producers() // a snapshot may have told what they did before
 	}
 	w.start = w.log.Start()
 	w.cut(end)

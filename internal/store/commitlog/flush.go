@@ -3,8 +3,6 @@ package commitlog
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"slices"
 
 	"github.com/moldau/moldau"
 )
@@ -31,7 +29,7 @@ func (l *Log) flushLocked() error {
 	names := l.namesDirty.Swap(false)
 	for i, s := range v.segs {
 		sealed := i < len(v.segs)-1
-		if v.bounds(i).next <= durable && (!sealed || s.indexSynced.Load()) {
+		if v.bounds(i).next <= durable && (!sealed || s.indexSynced.Load() && !s.abortedDirty.Load()) {
 			continue
 		}
 		if err := l.syncSegment(s, sealed); err != nil {
@@ -53,8 +51,8 @@ func (l *Log) flushLocked() error {
 	return nil
 }
 
-// syncSegment syncs the file of a segment, and its indexes once it is sealed. A segment that retention has dropped
-// meanwhile needs no sync.
+// syncSegment syncs the file of a segment, and its indexes once it is sealed: those of the active one are in memory. A
+// segment that retention has taken out of the view keeps its names until a sweep, which waits for us.
 func (l *Log) syncSegment(s *segment, sealed bool) error {
 	if !s.acquire() {
 		return nil
@@ -62,10 +60,7 @@ func (l *Log) syncSegment(s *segment, sealed bool) error {
 	defer s.release()
 	err := s.file.Sync()
 	if err == nil && sealed {
-		err = s.syncIndexes()
-	}
-	if errors.Is(err, fs.ErrNotExist) && !slices.Contains(l.view.Load().segs, s) {
-		return nil
+		err = errors.Join(s.syncIndexes(), s.syncAborted())
 	}
 	return err
 }
@@ -115,21 +110,26 @@ func (l *Log) Close() error {
 func (l *Log) saveForClose() error {
 	v := l.view.Load()
 	end := v.tail.end()
-	s := v.active()
-	if s.offsets.mem.Load() != nil {
-		s.addTime()
+	if s := v.active(); !s.indexSaved && end.pos > 0 {
 		if err := s.seal(end.next, end.pos); err != nil {
 			return err
 		}
 		if err := s.syncIndexes(); err != nil {
 			return err
 		}
+		l.namesDirty.Store(true)
+	}
+	if err := v.active().syncAborted(); err != nil {
+		return err
 	}
 	if err := l.writeSnapshot(end.next); err != nil {
 		return err
 	}
 	if err := l.syncSnapshot(end.next); err != nil {
 		return err
+	}
+	if !l.namesDirty.Swap(false) {
+		return nil
 	}
 	return l.fsys.SyncDir(l.dir)
 }

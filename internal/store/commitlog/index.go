@@ -252,18 +252,6 @@ func (x *index[E]) save(fsys env.FS) error {
 	return nil
 }
 
-// seal writes the index to its file, from which it is read from now on.
-func (x *index[E]) seal(fsys env.FS) error {
-	if x.mem.Load() == nil {
-		return nil
-	}
-	if err := x.save(fsys); err != nil {
-		return fmt.Errorf("write index %s: %w", x.name, err)
-	}
-	x.mem.Store(nil)
-	return nil
-}
-
 // load reads the file into memory, for the active segment. valid is asked for each entry and the one before.
 func (x *index[E]) load(fsys env.FS, limit int64, valid func(before, e E, first bool) bool) (*column[E], error) {
 	b, err := env.ReadFile(fsys, x.name, limit)

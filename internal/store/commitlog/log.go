@@ -47,7 +47,11 @@ type Log struct {
 
 	producers producerTable
 	snapshots []moldau.Offset // that exist as files, ascending
-	recovery  Recovery
+	// snapshotAt is the end of the log at which a start would find the producers' state as it is: that of a snapshot, or
+	// of a log without records.
+	snapshotAt      moldau.Offset
+	snapshotDurable moldau.Offset // the snapshot that was synced last, or noOffset
+	recovery        Recovery
 
 	graves graveyard
 }
@@ -130,6 +134,7 @@ func (l *Log) append(b record.Batch, end boundary) (Appended, error) {
 			if err := s.addAborted(aborted); err != nil {
 				return Appended{}, l.poison(fmt.Errorf("append to log %v: %w", l.partition, err))
 			}
+			l.namesDirty.Store(true)
 		}
 	}
 	last := b.LastOffset()

@@ -131,19 +131,21 @@ func (r *recoverer) drop(i int) error {
 
 // recoverSegments believes or scans each segment, and cuts the log where a scan ends early.
 func (r *recoverer) recoverSegments() error {
+	// A segment whose end lies below the recovery point was sealed when a Flush moved that, which then synced its indexes.
+	// Of one that ends just there it may not have synced them.
 	trusted := r.point
 	if r.clean {
 		trusted = math.MaxInt64
 	}
 	for i, s := range r.segs {
-		if next := r.nextBase(i); next > trusted && !(r.clean && i == len(r.segs)-1) {
+		if next := r.nextBase(i); next >= trusted && !r.clean {
 			r.total += s.size
 		}
 	}
 	for i := 0; i < len(r.segs); i++ {
 		s, next, last := r.segs[i], r.nextBase(i), i == len(r.segs)-1
 		switch {
-		case !last && next <= trusted:
+		case !last && next < trusted:
 			if err := r.believe(s, next); err != nil {
 				return err
 			}
@@ -220,7 +222,6 @@ func (r *recoverer) scan(s *segment, crcFrom moldau.Offset) (whole bool, err err
 	sc := &r.scanner
 	sc.reset(s.file, 0, s.size)
 	s.clearIndexes()
-	s.indexSynced.Store(false)
 	s.next = s.base
 	r.untrusted = min(r.untrusted, s.base)
 	for {
@@ -356,6 +357,10 @@ func (x *index[E]) lastOnDisk(fsys env.FS) (e E, ok bool, err error) {
 // resume takes the last segment as Close left it: the indexes from their files, the end from the batches behind the last
 // index entry.
 func (s *segment) resume(sc *scanner) error {
+	if s.size == 0 {
+		s.clearIndexes() // it may have no index files yet
+		return nil
+	}
 	const indexLimit = math.MaxInt32
 	offsets, err := s.offsets.load(s.fsys, indexLimit, func(before, e offsetEntry, first bool) bool {
 		return e.pos > 0 && int64(e.pos) < s.size && e.rel >= 0 && (first || e.rel > before.rel && e.pos > before.pos)
@@ -396,6 +401,7 @@ func (s *segment) resume(sc *scanner) error {
 	if n := times.len(); n > 0 && s.base+moldau.Offset(times.at(n-1).rel) >= s.next {
 		return fmt.Errorf("index %s goes beyond the segment", s.times.name)
 	}
+	s.indexSaved = true
 	return s.loadFirstTimestamp(sc)
 }
 
@@ -413,10 +419,6 @@ func (s *segment) setIndexes(offsets *column[offsetEntry], times *column[timeEnt
 
 // loadFirstTimestamp reads the first batch's timestamp, from which the time to roll counts.
 func (s *segment) loadFirstTimestamp(sc *scanner) error {
-	s.firstTimestamp = moldau.NoTimestamp
-	if s.size == 0 {
-		return nil
-	}
 	sc.reset(s.file, 0, s.size)
 	h, err := sc.header()
 	if err != nil {
@@ -496,19 +498,26 @@ func (r *recoverer) eachBatch(s *segment, pos int64, fn func(h record.Batch) err
 func (r *recoverer) recoverProducers(start, end moldau.Offset) error {
 	l := r.l
 	for _, at := range slices.Clone(l.snapshots) {
-		if at > end {
+		isBase := slices.ContainsFunc(r.segs, func(s *segment) bool { return s.base == at })
+		if at > end || !isBase && at != l.snapshots[len(l.snapshots)-1] {
 			if err := l.removeSnapshot(at); err != nil {
 				return err
 			}
 		}
 	}
-	return l.loadProducers(&r.scanner, r.segs, min(end, r.untrusted), end, r.note)
+	err := l.loadProducers(&r.scanner, r.segs, min(end, r.untrusted), end, r.note)
+	l.snapshotDurable = noOffset
+	if r.clean {
+		l.snapshotDurable = l.snapshotAt
+	}
+	return err
 }
 
 // loadProducers builds the producers' state at end from the newest snapshot that is not above from, and from the batches
 // behind it. The transaction indexes of segments whose base is at least from are written anew.
 func (l *Log) loadProducers(sc *scanner, segs []*segment, from, end moldau.Offset, note func(string, ...any)) error {
 	l.producers.reset(segs[0].base)
+	l.snapshotAt = segs[0].base
 	for _, at := range slices.Backward(slices.Clone(l.snapshots)) {
 		if at > from {
 			continue
@@ -516,6 +525,7 @@ func (l *Log) loadProducers(sc *scanner, segs []*segment, from, end moldau.Offse
 		t, err := l.readSnapshot(at)
 		if err == nil {
 			l.producers = t
+			l.snapshotAt = at
 			break
 		}
 		note("a producer snapshot was passed over: %v", err)
@@ -534,6 +544,7 @@ func (l *Log) loadProducers(sc *scanner, segs []*segment, from, end moldau.Offse
 			if err := s.setAborted(aborted); err != nil {
 				return err
 			}
+			l.namesDirty.Store(true)
 		}
 	}
 	l.producers.end = end

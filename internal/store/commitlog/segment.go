@@ -60,7 +60,9 @@ type segment struct {
 	firstTimestamp moldau.Timestamp // max timestamp of the first batch; NoTimestamp while empty
 	maxRel         int32            // last offset of the batch with the highest timestamp, less base
 	sinceIndex     int64            // bytes appended since the latest index entry
-	indexSynced    atomic.Bool      // a Flush has synced the files of the indexes
+	indexSaved     bool             // the files of the indexes hold all that those in memory do
+	indexSynced    atomic.Bool      // the files of the indexes are durable
+	abortedDirty   atomic.Bool      // the file of the transaction index is not durable
 }
 
 // newSegment makes the value for the segment at base with its indexes in their files.
@@ -116,6 +118,8 @@ func (s *segment) clearIndexes() {
 	s.maxTimestamp.Store(int64(moldau.NoTimestamp))
 	s.firstTimestamp = moldau.NoTimestamp
 	s.maxRel, s.sinceIndex = 0, 0
+	s.indexSaved = false
+	s.indexSynced.Store(false)
 }
 
 // acquire takes a reference. It fails where the last one is gone: the view that led here is outdated.
@@ -173,6 +177,7 @@ func (s *segment) indexed(b record.Batch, pos, interval int64) {
 		s.sinceIndex = 0
 	}
 	s.sinceIndex += int64(b.Size())
+	s.indexSaved = false
 }
 
 // addTime adds the highest timestamp so far to the time index, unless that has it or there is none.
@@ -185,14 +190,24 @@ func (s *segment) addTime() {
 	mem.add(timeEntry{ts, s.maxRel})
 }
 
-// seal ends appending at (next, size) and writes the indexes to their files.
+// seal ends appending at (next, size) and writes the indexes to their files. Files that hold them already stay: they may
+// be durable, and new ones would not be.
 func (s *segment) seal(next moldau.Offset, size int64) error {
 	s.next, s.size = next, size
 	if s.offsets.mem.Load() == nil {
 		return nil
 	}
-	s.addTime()
-	return errors.Join(s.offsets.seal(s.fsys), s.times.seal(s.fsys))
+	if !s.indexSaved {
+		s.addTime()
+		s.indexSynced.Store(false)
+		if err := errors.Join(s.offsets.save(s.fsys), s.times.save(s.fsys)); err != nil {
+			return fmt.Errorf("write the indexes of segment %d: %w", s.base, err)
+		}
+		s.indexSaved = true
+	}
+	s.offsets.mem.Store(nil)
+	s.times.mem.Store(nil)
+	return nil
 }
 
 // syncIndexes makes the files of a sealed segment's indexes durable.

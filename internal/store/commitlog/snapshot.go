@@ -26,7 +26,6 @@ const (
 	snapshotHeadLen  = 10
 	snapshotEntryLen = 46
 
-	snapshotsKept    = 3
 	snapshotBytesMax = 1 << 30
 )
 
@@ -36,9 +35,13 @@ func (l *Log) snapshotPath(at moldau.Offset) string {
 	return filepath.Join(l.dir, stem(at)+snapshotExt)
 }
 
-// writeSnapshot writes the producers' state, that of the log's end at, and removes the oldest snapshots. The file is not
-// synced: one that a crash has torn shows by its CRC, and the one before and the batches behind that tell the same.
+// writeSnapshot writes the producers' state, that of the log's end at. The file is not synced: one that a crash has torn
+// shows by its CRC, and the one before and the batches behind that tell the same. There is one where each segment begins,
+// as long as the segment lives: wherever a recovery has to begin, it finds the state of that place.
 func (l *Log) writeSnapshot(at moldau.Offset) error {
+	if l.snapshotAt == at {
+		return nil
+	}
 	name := l.snapshotPath(at)
 	if err := l.fsys.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("replace snapshot: %w", err)
@@ -56,7 +59,9 @@ func (l *Log) writeSnapshot(at moldau.Offset) error {
 		l.snapshots = append(l.snapshots, at)
 		slices.Sort(l.snapshots)
 	}
-	for len(l.snapshots) > snapshotsKept {
+	l.snapshotAt, l.snapshotDurable = at, noOffset
+	first := l.view.Load().segs[0].base
+	for len(l.snapshots) > 0 && l.snapshots[0] < first {
 		if err := l.removeSnapshot(l.snapshots[0]); err != nil {
 			return err
 		}
@@ -74,7 +79,12 @@ func (l *Log) removeSnapshot(at moldau.Offset) error {
 	return nil
 }
 
+// syncSnapshot makes the snapshot at durable, if there is one.
 func (l *Log) syncSnapshot(at moldau.Offset) error {
+	if l.snapshotDurable == at || !slices.Contains(l.snapshots, at) {
+		return nil
+	}
+	l.snapshotDurable = at
 	f, err := l.fsys.Open(l.snapshotPath(at))
 	if err != nil {
 		return err

@@ -188,6 +188,7 @@ func (l *Log) restart(at moldau.Offset) error {
 	}
 	l.view.Store(&view{at, []*segment{s}, newTail(tailLen, boundary{at, 0})})
 	l.producers.reset(at)
+	l.snapshotAt = at
 	l.epochs.Store(&epochTable{})
 	return l.settle(at)
 }
