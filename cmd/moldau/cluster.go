@@ -30,7 +30,7 @@ type clusterBroker struct {
 	ID      int32  `json:"id"`
 	Address string `json:"address"`
 	Rack    string `json:"rack,omitempty"`
-	// Speaks is the version of Apache Kafka whose protocol the broker speaks, or why that is not known.
+	// Speaks is the version of Apache Kafka whose protocol the broker speaks; where it has a part of it, how many APIs.
 	Speaks string `json:"speaks"`
 }
 
@@ -100,13 +100,18 @@ func (cl *client) clusterInfo(ctx context.Context) (clusterInfo, error) {
 	return info, nil
 }
 
-// speaks names the version of Apache Kafka that a broker's ApiVersions answer corresponds to.
+// speaks says what a broker's ApiVersions answer amounts to.
 func speaks(v kadm.BrokerApiVersions) string {
 	raw := v.Raw()
 	if v.Err != nil || raw == nil {
 		return "no answer"
 	}
-	return kversion.FromApiVersionsResponse(raw).VersionGuess()
+	guess := kversion.FromApiVersionsResponse(raw).VersionGuess()
+	if strings.HasPrefix(guess, "v") || strings.HasPrefix(guess, "at least v") {
+		return guess
+	}
+	// The guess asks for every API of a version, so a broker that has all but one counts as ancient.
+	return plural(int64(len(raw.ApiKeys)), "API")
 }
 
 func (info clusterInfo) write(w io.Writer) {
@@ -125,7 +130,7 @@ func (info clusterInfo) write(w io.Writer) {
 		}
 		rows = append(rows, []string{strconv.Itoa(int(b.ID)), b.Address, rack, b.Speaks})
 	}
-	table(w, []string{"BROKER", "ADDRESS", "RACK", "SPEAKS KAFKA"}, rows)
+	table(w, []string{"BROKER", "ADDRESS", "RACK", "SPEAKS"}, rows)
 	if len(info.Features) == 0 {
 		return
 	}

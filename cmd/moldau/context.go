@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// contextFile is the file of named contexts: MOLDAU_CONTEXTS, or moldau/contexts.json in the user's configuration directory.
+// contextFile is the file of named contexts: contexts.json in MOLDAU_CONFIG_DIR, or in moldau in the user's configuration directory.
 type contextFile struct {
 	Current  string                  `json:"current,omitempty"`
 	Contexts map[string]namedContext `json:"contexts"`
@@ -33,8 +33,8 @@ func unknownContext(name string) error {
 }
 
 func (c *cli) contextPath() (string, error) {
-	if path := c.env.get("MOLDAU_CONTEXTS"); path != "" {
-		return path, nil
+	if dir := c.env.get("MOLDAU_CONFIG_DIR"); dir != "" {
+		return filepath.Join(dir, "contexts.json"), nil
 	}
 	dir, err := os.UserConfigDir()
 	if err != nil {

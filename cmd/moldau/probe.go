@@ -17,8 +17,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// probeCorrelation is the correlation id of the probe's request: a server that answers with it speaks Kafka's protocol.
-const probeCorrelation = 0x6d6f6c64
+// probeCorrelation is the correlation id of the probe's request: a server that answers with it speaks Kafka's protocol. To servers
+// of text protocols (HTTP, Redis, mail) its bytes are two ends of a line, at which they answer instead of waiting for more.
+const probeCorrelation = 0x0d0a0d0a
 
 // probeAnswerMax bounds the answer that the probe reads, in bytes. Brokers answer with about 500.
 const probeAnswerMax = 64 << 10

@@ -109,8 +109,8 @@ func TestProbe(t *testing.T) {
 		"MySQL":              {fakeServer(t, saying("\x4a\x00\x00\x00\x0a8.0.36\x00")), "is a MySQL server"},
 		"PostgreSQL":         {fakeServer(t, saying("E\x00\x00\x00\x1eSFATAL\x00")), "is a PostgreSQL server"},
 		"something else":     {fakeServer(t, saying("hello there\n")), `it answered "hello th"`},
-		"half a frame":       {fakeServer(t, saying("\x00\x00\x00\x40mold\x00\x00")), "cannot be read"},
-		"a huge length":      {fakeServer(t, saying("\x7f\xff\xff\xffmold")), "is not a Kafka broker"},
+		"half a frame":       {fakeServer(t, saying("\x00\x00\x00\x40\r\n\r\n\x00\x00")), "cannot be read"},
+		"a huge length":      {fakeServer(t, saying("\x7f\xff\xff\xff\r\n\r\n")), "is not a Kafka broker"},
 		"closing":            {fakeServer(t, saying("")), "closes the connection"},
 		"silent":             {fakeServer(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }), "did not answer within"},
 		"nobody":             {free.Addr().String(), "nothing listens at"},
@@ -118,7 +118,11 @@ func TestProbe(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			err := probe(context.Background(), c.address, 200*time.Millisecond)
+			patience := 5 * time.Second
+			if name == "silent" {
+				patience = 100 * time.Millisecond
+			}
+			err := probe(context.Background(), c.address, patience)
 			if c.want == "" {
 				if err != nil {
 					t.Fatal(err)
@@ -156,19 +160,22 @@ func TestProbeTellsTLSThatClosesSilently(t *testing.T) {
 		}
 		defer back.Close()
 		var pump sync.WaitGroup
-		pump.Go(func() { _, _ = io.Copy(back, in) }) // ends with conn
-		_, _ = io.Copy(conn, back)                   // ends with back
+		pump.Go(func() { // ends with conn
+			_, _ = io.Copy(back, in)
+			_ = back.Close()
+		})
+		_, _ = io.Copy(conn, back) // ends with back
 		_ = conn.Close()
 		pump.Wait()
 	})
-	err := probe(context.Background(), address, time.Second)
+	err := probe(context.Background(), address, 5*time.Second)
 	if err == nil || !strings.Contains(err.Error(), "speaks TLS") {
 		t.Fatalf("error %v, want one that says TLS", err)
 	}
 }
 
 func TestProbeAnyTakesTheFirstThatAnswers(t *testing.T) {
-	c := &cli{timeout: time.Second}
+	c := &cli{timeout: 5 * time.Second}
 	broker, web := fakeServer(t, kafka(kmsg.Metadata)), fakeServer(t, saying("HTTP/1.1 400 Bad Request\r\n\r\n"))
 	if err := c.probeAny(context.Background(), []string{web, broker}); err != nil {
 		t.Errorf("one of two is a broker, but: %v", err)

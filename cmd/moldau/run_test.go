@@ -22,7 +22,7 @@ type shell struct {
 }
 
 func newShell(t *testing.T, env ...string) shell {
-	return shell{t, append([]string{"MOLDAU_CONTEXTS=" + filepath.Join(t.TempDir(), "contexts.json")}, env...)}
+	return shell{t, append([]string{"MOLDAU_CONFIG_DIR=" + t.TempDir()}, env...)}
 }
 
 // result is what a command line did.
@@ -185,7 +185,8 @@ func TestContexts(t *testing.T) {
 
 func TestContextFileThatCannotBeReadIsNotTakenForAbsent(t *testing.T) {
 	s := newShell(t)
-	_, path, _ := strings.Cut(s.env[0], "=")
+	_, dir, _ := strings.Cut(s.env[0], "=")
+	path := filepath.Join(dir, "contexts.json")
 	if err := os.WriteFile(path, []byte("{broken"), 0o600); err != nil {
 		t.Fatal(err)
 	}

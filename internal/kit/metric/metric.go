@@ -97,6 +97,11 @@ func (w *Writer) Gauge(name, help string, value float64, labels ...string) {
 	w.line(name, "gauge", help, name, strconv.FormatFloat(value, 'g', -1, 64), labels)
 }
 
+// Seconds writes a time that only rises, in seconds.
+func (w *Writer) Seconds(name, help string, value time.Duration, labels ...string) {
+	w.line(name, "counter", help, name, strconv.FormatFloat(value.Seconds(), 'g', -1, 64), labels)
+}
+
 // Summary writes the quantiles, the count and the sum of h, in milliseconds as Kafka's dashboards expect.
 func (w *Writer) Summary(name, help string, h *Histogram, labels ...string) {
 	for _, q := range [...]float64{0.5, 0.95, 0.99, 0.999} {

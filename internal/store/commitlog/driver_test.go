@@ -24,20 +24,22 @@ func (e entry) last() moldau.Offset { return e.raw.LastOffset() }
 
 // world is a log and a naive one beside it: a slice of batches.
 type world struct {
-	fs      *memfs.FS
-	opt     Options
-	now     time.Time
-	log     *Log
-	codecs  record.Codecs
-	entries []entry // all that were appended and not truncated, deleted ones too
-	start   moldau.Offset
-	durable moldau.Offset // what a Flush or a truncation has promised
-	point   moldau.Offset // the recovery point as the caller has checkpointed it
-	epoch   moldau.LeaderEpoch
-	floor   moldau.Offset // the log was begun anew here
-	carried []Producer    // what was known of producers there
-	seq     map[moldau.ProducerID]moldau.Sequence
-	open    map[moldau.ProducerID]bool
+	fs         *memfs.FS
+	opt        Options
+	now        time.Time
+	log        *Log
+	codecs     record.Codecs
+	entries    []entry // all that were appended and not truncated, deleted ones too
+	start      moldau.Offset
+	durable    moldau.Offset // what a Flush or a truncation has promised
+	point      moldau.Offset // the recovery point as the caller has checkpointed it
+	epoch      moldau.LeaderEpoch
+	floor      moldau.Offset // the log was begun anew here
+	carried    []Producer    // what was known of producers there
+	truncating bool          // a truncation has begun and not ended
+	pending    *entry        // an append whose outcome is not known
+	seq        map[moldau.ProducerID]moldau.Sequence
+	open       map[moldau.ProducerID]bool
 }
 
 func newWorld(c Config) *world {
@@ -149,6 +151,7 @@ func (w *world) append(pick chooser) error {
 	if dup, err := w.log.CheckProducer(e.raw); err != nil || dup != nil {
 		return fmt.Errorf("producer %d is refused: %v %w", id, dup, err)
 	}
+	w.pending = &e
 	a, err := w.log.Append(e.raw, w.epoch)
 	if err != nil {
 		return err
@@ -157,6 +160,7 @@ func (w *world) append(pick chooser) error {
 }
 
 func (w *world) appended(e entry, a Appended, id moldau.ProducerID) error {
+	w.pending = nil
 	want := w.end()
 	if a.Base < want || a.Base != e.base() || a.Last != e.last() || w.log.End() != a.Last+1 {
 		return fmt.Errorf("appended at %+v, end %d, want %d", a, w.log.End(), want)
@@ -174,6 +178,7 @@ func (w *world) appendAs(pick chooser) error {
 	e := w.build(pick, -1)
 	e.raw.SetBaseOffset(w.end() + moldau.Offset(pick("gap", 3)*pick("far", 20)))
 	e.raw.SetLeaderEpoch(w.epoch)
+	w.pending = &e
 	a, err := w.log.AppendAs(e.raw)
 	if err != nil {
 		return err
@@ -185,6 +190,7 @@ func (w *world) marker(pick chooser) error {
 	id := producers[4+pick("producer", 3)]
 	m := record.Marker{Commit: pick("commit", 2) == 0}
 	e := entry{raw: record.BuildMarker(0, moldau.Timestamp(w.now.UnixMilli()), id, 0, m), times: []moldau.Timestamp{moldau.Timestamp(w.now.UnixMilli())}}
+	w.pending = &e
 	a, err := w.log.Append(e.raw, w.epoch)
 	if err != nil {
 		return err
@@ -235,10 +241,17 @@ func (w *world) retain(pick chooser) error {
 func (w *world) truncate(pick chooser) error {
 	to := w.end() - moldau.Offset(pick("back", int(w.end()-w.start)+1))
 	w.durable = min(w.durable, to)
+	if i := slices.IndexFunc(w.entries, func(e entry) bool { return e.last() >= to }); i > 0 {
+		w.durable = min(w.durable, w.entries[i-1].last()+1)
+	} else if i == 0 {
+		w.durable = min(w.durable, w.floor)
+	}
+	w.truncating = true
 	end, err := w.log.TruncateTo(to)
 	if err != nil {
 		return err
 	}
+	w.truncating = false
 	w.point = min(w.point, w.log.RecoveryPoint())
 	w.cut(to)
 	if end != w.log.End() || end > to || end != w.end() {
@@ -302,10 +315,14 @@ func (w *world) crash(keep memfs.Keep, seed uint64) error {
 		return err
 	}
 	end := w.log.End()
+	if p := w.pending; p != nil && end == p.last()+1 && end > w.end() {
+		w.entries = append(w.entries, *p) // it was written and not acknowledged
+	}
+	w.pending = nil
 	if end < w.durable {
 		return fmt.Errorf("the log ends at %d, and %d was durable: %+v", end, w.durable, w.log.Recovery())
 	}
-	if keep == memfs.All && end != w.end() {
+	if keep == memfs.All && end != w.end() && end >= w.durable && !w.truncating {
 		return fmt.Errorf("the log ends at %d after a kill, want %d: %+v", end, w.end(), w.log.Recovery())
 	}
 	if segs := w.log.Segments(); len(segs) == 1 && segs[0].Bytes == 0 && end == w.start {
@@ -313,6 +330,7 @@ func (w *world) crash(keep memfs.Keep, seed uint64) error {
 		w.entries, w.floor = nil, end
 		w.carried = w.log.Producers() // a snapshot may have told what they did before
 	}
+	w.truncating = false
 	w.start = w.log.Start()
 	w.cut(end)
 	if w.end() != end {

@@ -203,7 +203,9 @@ func (r *recoverer) believe(s *segment, next moldau.Offset) error {
 		return nil
 	}
 	r.note("the indexes of segment %d were built anew: %v", s.base, err)
+	known := len(r.epochs)
 	whole, err := r.scan(s, math.MaxInt64)
+	r.epochs = r.epochs[:known] // the checkpoint has them: it is as durable as the segment
 	if err != nil {
 		return err
 	}
@@ -529,6 +531,9 @@ func (l *Log) loadProducers(sc *scanner, segs []*segment, from, end moldau.Offse
 			break
 		}
 		note("a producer snapshot was passed over: %v", err)
+		if err := l.removeSnapshot(at); err != nil {
+			return err
+		}
 	}
 	begin := l.producers.end
 	for i, s := range segs {

@@ -1,0 +1,111 @@
+package commitlog_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/moldau/moldau/internal/kit/env/memfs"
+)
+
+var errPower = errors.New("power lost")
+
+// powerLoss makes all calls that change something fail from number n on.
+func powerLoss(n int) (hook func(memfs.Op) error, count *int) {
+	count = new(int)
+	return func(op memfs.Op) error {
+		if !op.Changes() {
+			return nil
+		}
+		if *count++; *count > n {
+			return errPower
+		}
+		return nil
+	}, count
+}
+
+// survivals are the states that a crash may leave.
+var survivals = []struct {
+	keep memfs.Keep
+	seed uint64
+}{{memfs.None, 0}, {memfs.All, 0}, {memfs.Some, 1}, {memfs.Some, 2}, {memfs.Some, 3}, {memfs.Some, 4}}
+
+// trace runs ops on a new log until the power is lost at its n-th change, and returns the world as it was then, and how
+// many changes there were.
+func trace(seed uint64, steps, n int) (w *world, changes int, err error) {
+	pick := seeded(seed)
+	w = newWorld(pickConfig(pick))
+	hook, count := powerLoss(n)
+	w.fs.Hook = hook
+	err = w.begin(false)
+	for i := 0; i < steps && err == nil; i++ {
+		if i%7 == 3 && w.log.End() > 0 { // what is appended later is at risk, what was before is not
+			_, err = w.log.Flush()
+			if err == nil {
+				w.durable = w.log.End()
+			}
+			continue
+		}
+		var name string
+		if name, err = w.step(pick); err != nil {
+			err = fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if errors.Is(err, errPower) {
+		err = nil
+	}
+	return w, *count, err
+}
+
+// TestCrashAtEveryChange enumerates: the power goes at each change that a run makes to the disk, with each of several
+// outcomes for what was not synced; and again at each change that the recovery makes.
+func TestCrashAtEveryChange(t *testing.T) {
+	seeds, steps := uint64(6), 40
+	if testing.Short() {
+		seeds, steps = 2, 25
+	}
+	points := 0
+	for seed := range seeds {
+		_, changes, err := trace(seed, steps, 1<<30)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range changes {
+			for _, s := range survivals {
+				points++
+				if err := crashAt(seed, steps, n, s.keep, s.seed); err != nil {
+					t.Fatalf("trace %d, change %d of %d, %+v: %v", seed, n, changes, s, err)
+				}
+			}
+		}
+	}
+	t.Logf("%d crashes", points)
+}
+
+func crashAt(seed uint64, steps, n int, keep memfs.Keep, chance uint64) error {
+	w, _, err := trace(seed, steps, n)
+	if err != nil {
+		return err
+	}
+	// A second crash, in the midst of the recovery from the first.
+	fs := w.fs.Crash(keep, chance)
+	hook, _ := powerLoss(int(seed+uint64(n)) % 7)
+	fs.Hook = hook
+	w.fs = fs
+	if err := w.begin(false); err != nil && !errors.Is(err, errPower) {
+		return fmt.Errorf("recovery with a crash: %w", err)
+	}
+	if err := w.crash(keep, chance+1); err != nil {
+		return err
+	}
+	pick := seeded(seed + 100)
+	if err := w.check(pick); err != nil {
+		return fmt.Errorf("after the recovery: %w", err)
+	}
+	for range 6 {
+		if name, err := w.step(pick); err != nil {
+			return fmt.Errorf("%s after the recovery: %w", name, err)
+		}
+	}
+	return w.check(pick)
+}
