@@ -4,7 +4,6 @@
 package moldau
 
 import (
-	"crypto/rand"
 	"encoding/base64"
 	"fmt"
 	"strconv"
@@ -70,11 +69,6 @@ func NewUUID(read func([]byte)) UUID {
 			return id
 		}
 	}
-}
-
-// RandomUUID makes a UUID from the system's randomness.
-func RandomUUID() UUID {
-	return NewUUID(func(b []byte) { _, _ = rand.Read(b) }) // crypto/rand.Read never fails
 }
 
 // ParseUUID reads the text form of a UUID.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"net"
+	"os"
 	"time"
 )
 
@@ -16,6 +17,8 @@ type Env struct {
 	Net   Net
 	// Rand fills b with random bytes; it never fails.
 	Rand func(b []byte)
+	// Hostname is the name of this machine as others may know it.
+	Hostname func() (string, error)
 	// Go starts fn on a goroutine of its own. The name says whose it is, in profiles and in the simulator's trace.
 	Go func(name string, fn func())
 }
@@ -23,11 +26,12 @@ type Env struct {
 // Real is the world of the operating system.
 func Real() Env {
 	return Env{
-		Clock: realClock{},
-		FS:    OS{},
-		Net:   realNet{},
-		Rand:  func(b []byte) { _, _ = rand.Read(b) }, // crypto/rand.Read never fails
-		Go:    func(_ string, fn func()) { go fn() },
+		Clock:    realClock{},
+		FS:       OS{},
+		Net:      realNet{},
+		Rand:     func(b []byte) { _, _ = rand.Read(b) }, // crypto/rand.Read never fails
+		Hostname: os.Hostname,
+		Go:       func(_ string, fn func()) { go fn() },
 	}
 }
 

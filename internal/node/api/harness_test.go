@@ -85,17 +85,17 @@ func newHarness(t testing.TB) *harness {
 	e := env.Real()
 	h.Broker = New(Options{
 		Env: e, Logger: logger, Metadata: h, Partitions: partition.NewTable(), Authorizer: h.auth,
-		LogDirs: func() []LogDir { return []LogDir{{Path: h.dir, Total: 2, Free: 1}} }, NewUUID: moldau.RandomUUID,
+		LogDirs: func() []LogDir { return []LogDir{{Path: h.dir, Total: 2, Free: 1}} }, NewUUID: func() moldau.UUID { return moldau.NewUUID(env.Real().Rand) },
 		Config: Config{
 			ClusterID: "test-cluster", Self: 1, Broker: &broker, Static: static, AutoCreateTopics: true,
 			FetchMaxBytes: 50 << 20, FetchSessions: 10, PartitionsPerResponse: 2000, RequestTimeout: 10 * time.Second,
 		},
 	})
 	registration := kmsg.NewPtrBrokerRegistrationRequest()
-	registration.BrokerID, registration.ClusterID, registration.IncarnationID = 1, "test-cluster", moldau.RandomUUID()
+	registration.BrokerID, registration.ClusterID, registration.IncarnationID = 1, "test-cluster", moldau.NewUUID(env.Real().Rand)
 	registration.PreviousBrokerEpoch = -1
 	registration.Listeners = []kmsg.BrokerRegistrationRequestListener{{Name: "PLAINTEXT", Host: "127.0.0.1", Port: 9092}}
-	registration.LogDirs = [][16]byte{moldau.RandomUUID()}
+	registration.LogDirs = [][16]byte{moldau.NewUUID(env.Real().Rand)}
 	for _, f := range controller.SupportedFeatures() {
 		registration.Features = append(registration.Features, kmsg.BrokerRegistrationRequestFeature{
 			Name: f.Name, MinSupportedVersion: f.Min, MaxSupportedVersion: f.Max,

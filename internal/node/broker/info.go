@@ -3,7 +3,6 @@ package broker
 import (
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -32,7 +31,7 @@ func (b *Broker) advertised() []config.Listener {
 			l.Port = int32(bound.port)
 		}
 		if l.Host == "" {
-			l.Host = hostname()
+			l.Host = b.hostname()
 		}
 		all = append(all, l)
 	}
@@ -40,8 +39,8 @@ func (b *Broker) advertised() []config.Listener {
 }
 
 // hostname is how others may reach this machine; where it has no name of its own only it can.
-func hostname() string {
-	if name, err := os.Hostname(); err == nil && name != "" {
+func (b *Broker) hostname() string {
+	if name, err := b.env.Hostname(); err == nil && name != "" {
 		return name
 	}
 	return "localhost"

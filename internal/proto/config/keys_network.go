@@ -56,7 +56,7 @@ var networkKeys = []row{
 		"Time-out for connecting to another node, in milliseconds."},
 	{"socket.listen.backlog.size", TypeInt, "50", atLeast(1), static, inert,
 		"Connections that may wait to be accepted; the operating system's limit is used instead."},
-	{"socket.receive.buffer.bytes", TypeInt, "102400", atLeast(-1), static, effect,
+	{"socket.receive.buffer.bytes", TypeInt, "-1", atLeast(-1), static, effect,
 		"Receive buffer of a client's connection, in bytes; -1 leaves it to the operating system."},
 	{"socket.request.max.bytes", TypeInt, "104857600", atLeast(1), static, effect,
 		"Largest request that is read from a connection, in bytes."},
