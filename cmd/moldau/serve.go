@@ -80,8 +80,8 @@ func (c *cli) serve(ctx context.Context, settings *config.Settings, ready func(*
 	for _, w := range settings.Warnings() {
 		logger.Warn(w)
 	}
-	tuneMemory()
-	return broker.Run(ctx, broker.Options{Env: env.Real(), Logger: logger, Static: settings.Static()}, ready)
+	c.tuneMemory()
+	return broker.Run(ctx, broker.Options{Env: env.Real(), Logger: logger, Static: settings.Static(), Version: softwareVersion()}, ready)
 }
 
 // newLogger writes one line an event.
@@ -117,8 +117,8 @@ func (c *cli) printReady(info broker.Info) {
 
 // tuneMemory has the collector run a little less often than by default: the heap of a broker is small beside the page
 // cache, and the batches that pass through are pooled.
-func tuneMemory() {
-	if os.Getenv("GOGC") == "" {
+func (c *cli) tuneMemory() {
+	if c.env.get("GOGC") == "" {
 		debug.SetGCPercent(200)
 	}
 }

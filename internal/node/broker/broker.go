@@ -10,6 +10,7 @@ import (
 	"math"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -23,6 +24,7 @@ import (
 	"github.com/moldau/moldau/internal/node/partition"
 	"github.com/moldau/moldau/internal/node/quorum"
 	"github.com/moldau/moldau/internal/node/server"
+	"github.com/moldau/moldau/internal/node/status"
 	"github.com/moldau/moldau/internal/proto/config"
 	"github.com/moldau/moldau/internal/proto/record"
 	"github.com/moldau/moldau/internal/proto/schema"
@@ -41,6 +43,7 @@ type Options struct {
 	Static map[string]string
 	// Authorizer decides on every request; nil allows everything.
 	Authorizer access.Authorizer
+	Version    string // of the program, for /metrics
 }
 
 // Broker is one running node.
@@ -65,6 +68,9 @@ type Broker struct {
 	api         *api.Broker
 	server      *server.Server
 	bound       map[string]bound // by listener name
+	http        string           // address of the status pages, empty where they are off
+	version     string
+	stage       atomic.Int32 // a status.Stage
 
 	startedAt time.Time
 	opening   time.Duration // from the start to the open port
@@ -101,7 +107,7 @@ func Start(opt Options) (*Broker, error) {
 	b := &Broker{
 		env: opt.Env, logger: opt.Logger, static: opt.Static, startedAt: opt.Env.Clock.Now(),
 		incarnation: moldau.NewUUID(opt.Env.Rand), cluster: newCluster(), partitions: partition.NewTable(),
-		bound: make(map[string]bound), failed: make(chan error, 1),
+		bound: make(map[string]bound), failed: make(chan error, 1), version: opt.Version,
 	}
 	var err error
 	if b.config, err = config.ResolveBroker(opt.Static); err != nil {
@@ -111,13 +117,14 @@ func Start(opt Options) (*Broker, error) {
 	if authorizer == nil {
 		authorizer = access.Open{}
 	}
-	for _, step := range []func() error{b.openStorage, func() error { return b.bind(authorizer) }, b.startQuorum, b.register, b.serve} {
+	for _, step := range []func() error{b.openStorage, func() error { return b.bind(authorizer) }, b.startQuorum, b.openStatus, b.register, b.serve} {
 		if err := step(); err != nil {
 			b.undo()
 			return nil, err
 		}
 	}
 	b.opening = b.env.Clock.Now().Sub(b.startedAt)
+	b.stage.Store(int32(status.Serving))
 	return b, nil
 }
 
@@ -438,6 +445,7 @@ func (b *Broker) closeLogs() {
 
 // Stop ends the broker cleanly: no new connections, those that are open closed, logs closed and marked clean.
 func (b *Broker) Stop() error {
+	b.stage.Store(int32(status.Stopping))
 	b.undo()
 	return nil
 }

@@ -1,0 +1,193 @@
+// Package status serves what a person or a monitor asks a broker about itself, over HTTP: /metrics, /healthz and /readyz.
+//
+// Everything is read at the time of the request from where it arises, so a partition or a topic costs nothing until
+// somebody scrapes. The pages change nothing and need no authorization of their own: the listener is on the loopback
+// address unless it was configured otherwise.
+package status
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/core/metadata"
+	"github.com/moldau/moldau/internal/kit/metric"
+	"github.com/moldau/moldau/internal/node/partition"
+	"github.com/moldau/moldau/internal/node/quorum"
+	"github.com/moldau/moldau/internal/node/server"
+)
+
+// Stage is how far the life of a broker has come.
+type Stage int
+
+// The stages.
+const (
+	Starting Stage = iota // not registered yet
+	Serving               // the ports are open; logs may still be recovering
+	Stopping
+)
+
+// LogDir is one of the broker's log directories.
+type LogDir struct {
+	Path        string
+	Total, Free int64 // bytes of its volume; -1 where that cannot be told
+	Failure     error // why it is offline, or nil
+}
+
+// Source is what the pages tell of. Its methods are called from any goroutine, at any time, also while the broker starts
+// and stops.
+type Source interface {
+	Stage() Stage
+	Self() moldau.BrokerID
+	// Image is the newest committed metadata that this broker has applied.
+	Image() *metadata.Image
+	Quorum() quorum.Status
+	// Partitions are the replicas on this broker, in any order.
+	Partitions() []*partition.Partition
+	// Topics are the counters of every topic since the start, deleted ones too: totals only rise.
+	Topics() map[string]*partition.TopicStats
+	LogDirs() []LogDir
+	Server() *server.Metrics
+	// FetchSessions is the number of fetch sessions, the partitions in them, and how many had to make room.
+	FetchSessions() (count, partitions int, evictions int64)
+}
+
+// Options are the parts of a handler.
+type Options struct {
+	Source    Source
+	Version   string           // of the program; empty where it is unknown
+	StartedAt time.Time        // of the process
+	Process   func() Process   // the figures of the process; nil takes ReadProcess
+	Now       func() time.Time // the broker's clock
+}
+
+// New returns the handler of the pages.
+func New(opt Options) http.Handler {
+	if opt.Process == nil {
+		opt.Process = ReadProcess
+	}
+	p := pages{opt}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", p.index)
+	mux.HandleFunc("GET /metrics", p.metrics)
+	mux.HandleFunc("GET /healthz", p.health)
+	mux.HandleFunc("GET /readyz", p.ready)
+	return mux
+}
+
+// NewServer returns an HTTP server for handler that bounds what its clients can take. The caller gives it a listener and
+// closes it.
+func NewServer(handler http.Handler, logger *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: handler, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+	}
+}
+
+type pages struct{ Options }
+
+func (p pages) index(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusOK, "text/plain; charset=utf-8", []byte("/metrics\n/healthz\n/readyz\n"))
+}
+
+func (p pages) metrics(w http.ResponseWriter, _ *http.Request) {
+	var text bytes.Buffer
+	p.writeMetrics(&text)
+	answer(w, http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", text.Bytes())
+}
+
+// writeMetrics writes every metric to w, whose error ends it.
+func (p pages) writeMetrics(w io.Writer) {
+	s := newScrape(metric.NewWriter(w), p.Source)
+	s.topics()
+	s.replicas()
+	s.logs()
+	s.requests()
+	s.cluster()
+	s.quorum()
+	s.limits()
+	s.process(p.Options)
+}
+
+func (p pages) health(w http.ResponseWriter, _ *http.Request) {
+	tell(w, "healthy", complaints(p.Source))
+}
+
+func (p pages) ready(w http.ResponseWriter, _ *http.Request) {
+	tell(w, "ready", progress(p.Source))
+}
+
+// tell answers 200 where nothing is to be said against it, else 503 with the reasons, a line each.
+func tell(w http.ResponseWriter, word string, reasons []string) {
+	if len(reasons) == 0 {
+		answer(w, http.StatusOK, "text/plain; charset=utf-8", []byte(word+"\n"))
+		return
+	}
+	answer(w, http.StatusServiceUnavailable, "text/plain; charset=utf-8", []byte(strings.Join(reasons, "\n")+"\n"))
+}
+
+func answer(w http.ResponseWriter, code int, contentType string, body []byte) {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	_, _ = w.Write(body) // the client went; there is nobody to tell
+}
+
+// namesMax is how many offline partitions a complaint names.
+const namesMax = 10
+
+// complaints are what keeps the broker from being healthy.
+func complaints(src Source) (all []string) {
+	for _, d := range src.LogDirs() {
+		if d.Failure != nil {
+			all = append(all, fmt.Sprintf("log directory %s is offline: %v", d.Path, d.Failure))
+		}
+	}
+	var offline []*partition.Partition
+	for _, row := range rowsOf(src.Partitions()) {
+		if isOffline(row.Partition) {
+			offline = append(offline, row.Partition)
+		}
+	}
+	for i, p := range offline {
+		if i == namesMax {
+			all = append(all, fmt.Sprintf("and %d more partitions are offline", len(offline)-i))
+			break
+		}
+		all = append(all, fmt.Sprintf("partition %s is offline: %v", p.Name, p.Failure()))
+	}
+	if q := src.Quorum(); src.Stage() == Serving && q.Leader == nil {
+		all = append(all, "the metadata quorum has no leader: topics cannot be made or changed")
+	}
+	return all
+}
+
+// progress is what keeps the broker from being ready, in words.
+func progress(src Source) []string {
+	switch src.Stage() {
+	case Starting:
+		return []string{"starting"}
+	case Stopping:
+		return []string{"stopping"}
+	}
+	all := src.Partitions()
+	open := 0
+	for _, p := range all {
+		if !p.Loading() {
+			open++
+		}
+	}
+	if open < len(all) {
+		return []string{fmt.Sprintf("recovering: %d of %d partitions are open", open, len(all))}
+	}
+	return nil
+}
+
+// isOffline reports whether a partition is here and cannot be served.
+func isOffline(p *partition.Partition) bool { return !p.Online() && !p.Loading() && !p.IsGone() }
