@@ -20,7 +20,11 @@ const (
 func ElectLeaders(im *metadata.Image, req *kmsg.ElectLeadersRequest) (*kmsg.ElectLeadersResponse, []schema.Record) {
 	resp := req.ResponseKind().(*kmsg.ElectLeadersResponse)
 	asked, all := req.Topics, req.Topics == nil
-	if all {
+	known := req.ElectionType == electPreferred || req.ElectionType == electUnclean
+	switch {
+	case !known && (all || len(asked) > 0):
+		resp.ErrorCode = int16(moldau.InvalidRequest)
+	case all:
 		asked = everyPartition(im)
 	}
 	var recs []schema.Record
@@ -39,9 +43,6 @@ func ElectLeaders(im *metadata.Image, req *kmsg.ElectLeadersRequest) (*kmsg.Elec
 			rp.Partition = n
 			no.tell(&rp.ErrorCode, &rp.ErrorMessage)
 			rt.Partitions = append(rt.Partitions, rp)
-			if no != nil && no.code == moldau.InvalidRequest {
-				resp.ErrorCode = rp.ErrorCode
-			}
 		}
 		resp.Topics = append(resp.Topics, rt)
 	}

@@ -14,6 +14,14 @@ import (
 )
 
 // CreateTopics makes topics, each wholly or not at all (C-40). The configuration of each new topic is in the response;
+// notCreated is the response for a topic that was refused: no counts, and no configuration rather than an unknown one.
+func notCreated(topic string, no *refusal) kmsg.CreateTopicsResponseTopic {
+	rt := kmsg.NewCreateTopicsResponseTopic()
+	rt.Topic, rt.NumPartitions, rt.ReplicationFactor, rt.Configs = topic, -1, -1, []kmsg.CreateTopicsResponseTopicConfig{}
+	no.tell(&rt.ErrorCode, &rt.ErrorMessage)
+	return rt
+}
+
 // HideConfigs takes it out for who may not see it.
 func CreateTopics(im *metadata.Image, req *kmsg.CreateTopicsRequest, env Env) (*kmsg.CreateTopicsResponse, []schema.Record) {
 	resp := req.ResponseKind().(*kmsg.CreateTopicsResponse)
@@ -31,19 +39,14 @@ func CreateTopics(im *metadata.Image, req *kmsg.CreateTopicsRequest, env Env) (*
 		seen[t.Topic] = 0
 		rt, no := c.create(t, times)
 		if no != nil {
-			rt = kmsg.NewCreateTopicsResponseTopic()
-			rt.Topic, rt.NumPartitions, rt.ReplicationFactor = t.Topic, -1, -1
-			no.tell(&rt.ErrorCode, &rt.ErrorMessage)
+			rt = notCreated(t.Topic, no)
 		}
 		resp.Topics = append(resp.Topics, rt)
 	}
 	if c.partitions > operationRecordsMax || len(c.recs) > operationRecordsMax {
 		no := tooLarge(max(c.partitions, len(c.recs)), "partitions and records")
 		for i, t := range resp.Topics {
-			rt := kmsg.NewCreateTopicsResponseTopic()
-			rt.Topic, rt.NumPartitions, rt.ReplicationFactor = t.Topic, -1, -1
-			no.tell(&rt.ErrorCode, &rt.ErrorMessage)
-			resp.Topics[i] = rt
+			resp.Topics[i] = notCreated(t.Topic, no)
 		}
 		return resp, nil
 	}
@@ -58,7 +61,7 @@ func CreateTopics(im *metadata.Image, req *kmsg.CreateTopicsRequest, env Env) (*
 func HideConfigs(t *kmsg.CreateTopicsResponseTopic) {
 	if t.ErrorCode == int16(moldau.None) {
 		t.ConfigErrorCode = int16(moldau.TopicAuthorizationFailed)
-		t.NumPartitions, t.ReplicationFactor, t.Configs = -1, -1, nil
+		t.NumPartitions, t.ReplicationFactor, t.Configs = -1, -1, []kmsg.CreateTopicsResponseTopicConfig{}
 	}
 }
 

@@ -3,6 +3,7 @@
 package replica
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 type Config struct {
 	Self     moldau.BrokerID
 	Epoch    moldau.LeaderEpoch
+	Began    time.Time // the leadership; in-sync followers count as caught up then
 	Replicas []moldau.BrokerID
 	InSync   []moldau.BrokerID
 	// MinInSync is min.insync.replicas of the topic; the effective value is at most the number of replicas (L-12).
@@ -50,15 +52,34 @@ type Output struct {
 // highWatermark was known to be committed.
 func NewLeader(cfg Config, end, durable, highWatermark moldau.Offset) *Leader {
 	must.True(highWatermark <= end, "the high watermark %d is beyond the end %d of the log", highWatermark, end)
+	must.True(durable <= end, "synced %d beyond the end %d of the log", durable, end)
 	l := &Leader{cfg: cfg, end: end, durable: durable, highWatermark: highWatermark}
-	for _, id := range cfg.Replicas {
-		if id != cfg.Self {
-			l.followers = append(l.followers, follower{id: id, end: -1})
-		}
-	}
-	slices.SortFunc(l.followers, func(a, b follower) int { return int(a.id) - int(b.id) })
+	l.follow(cfg.Replicas)
 	l.advance()
 	return l
+}
+
+// follow makes the replicas but the own one the followers; of those who stay what is known stays.
+func (l *Leader) follow(replicas []moldau.BrokerID) {
+	known := l.followers
+	l.followers = nil
+	for _, id := range replicas {
+		if id == l.cfg.Self {
+			continue
+		}
+		f := follower{id: id, end: -1}
+		if i, ok := find(known, id); ok {
+			f = known[i]
+		} else if slices.Contains(l.cfg.InSync, id) {
+			f.caughtUpAt = l.cfg.Began
+		}
+		l.followers = append(l.followers, f)
+	}
+	slices.SortFunc(l.followers, func(a, b follower) int { return cmp.Compare(a.id, b.id) })
+}
+
+func find(followers []follower, id moldau.BrokerID) (int, bool) {
+	return slices.BinarySearchFunc(followers, id, func(f follower, id moldau.BrokerID) int { return cmp.Compare(f.id, id) })
 }
 
 // Epoch is the leader epoch.
@@ -94,15 +115,16 @@ func (l *Leader) Flushed(end moldau.Offset) Output {
 }
 
 // Fetched tells that follower by asked for records from at on, which says that its log has all below. A follower
-// in durable mode asks on only after its own sync.
+// in durable mode asks on only after its own sync. An offset beyond the own end says nothing: that log is not a copy of
+// this one.
 func (l *Leader) Fetched(by moldau.BrokerID, at moldau.Offset, now time.Time) Output {
-	i, ok := slices.BinarySearchFunc(l.followers, by, func(f follower, id moldau.BrokerID) int { return int(f.id) - int(id) })
-	if !ok {
+	i, ok := find(l.followers, by)
+	if !ok || at > l.end {
 		return Output{}
 	}
 	f := &l.followers[i]
 	switch {
-	case at >= l.end:
+	case at == l.end:
 		f.caughtUpAt = now
 	case !f.fetchedAt.IsZero() && at >= f.endAtFetch:
 		f.caughtUpAt = f.fetchedAt // it now has what was the end at its fetch before
@@ -111,9 +133,13 @@ func (l *Leader) Fetched(by moldau.BrokerID, at moldau.Offset, now time.Time) Ou
 	return l.advance()
 }
 
-// Reconfigured takes new metadata of the same epoch: in-sync set, minimum, durability.
-func (l *Leader) Reconfigured(inSync []moldau.BrokerID, minInSync int, durable bool) Output {
-	l.cfg.InSync, l.cfg.MinInSync, l.cfg.Durable = inSync, minInSync, durable
+// Reconfigured takes new metadata of the same epoch: replicas, in-sync set, minimum, durability.
+func (l *Leader) Reconfigured(cfg Config) Output {
+	must.True(cfg.Self == l.cfg.Self && cfg.Epoch == l.cfg.Epoch,
+		"broker %d, epoch %d: reconfigured as broker %d, epoch %d", l.cfg.Self, l.cfg.Epoch, cfg.Self, cfg.Epoch)
+	cfg.Began = l.cfg.Began
+	l.cfg = cfg
+	l.follow(cfg.Replicas)
 	return l.advance()
 }
 

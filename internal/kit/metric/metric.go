@@ -7,6 +7,7 @@ package metric
 import (
 	"fmt"
 	"io"
+	"math"
 	"math/bits"
 	"strconv"
 	"strings"
@@ -65,7 +66,7 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 	for i := range h.buckets {
 		total += uint64(h.buckets[i].Load())
 	}
-	want, seen := uint64(q*float64(total)), uint64(0)
+	want, seen := uint64(math.Ceil(q*float64(total))), uint64(0)
 	for i := range h.buckets {
 		if seen += uint64(h.buckets[i].Load()); seen > 0 && seen >= want {
 			return time.Duration(upper(i)) * time.Microsecond

@@ -28,6 +28,7 @@ func createTopics(b *Broker, c *server.Call, req *kmsg.CreateTopicsRequest) serv
 			}
 			out := kmsg.NewCreateTopicsResponseTopic()
 			out.Topic, out.ErrorCode, out.ErrorMessage = t.Topic, int16(moldau.TopicAuthorizationFailed), text("CREATE on the topic is needed")
+			out.Configs = []kmsg.CreateTopicsResponseTopicConfig{}
 			refused = append(refused, out)
 			return true
 		})

@@ -9,6 +9,7 @@ package api
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -17,6 +18,10 @@ import (
 	"github.com/moldau/moldau/internal/node/partition"
 	"github.com/moldau/moldau/internal/node/server"
 )
+
+// logDirsWait is how long the answer may wait for logs that are being opened, so that a topic just made is in it. Logs
+// that need longer, after a crash, are left out.
+const logDirsWait = time.Second
 
 func describeLogDirs(b *Broker, c *server.Call, req *kmsg.DescribeLogDirsRequest) kmsg.Response {
 	resp := kmsg.NewPtrDescribeLogDirsResponse()
@@ -43,6 +48,7 @@ func describeLogDirs(b *Broker, c *server.Call, req *kmsg.DescribeLogDirsRequest
 		}
 		return int(x.Name.Partition) - int(y.Name.Partition)
 	})
+	deadline := c.Arrived.Add(logDirsWait)
 	for _, dir := range b.LogDirs() {
 		out := kmsg.NewDescribeLogDirsResponseDir()
 		out.Dir, out.TotalBytes, out.UsableBytes = dir.Path, dir.Total, dir.Free
@@ -50,7 +56,10 @@ func describeLogDirs(b *Broker, c *server.Call, req *kmsg.DescribeLogDirsRequest
 			out.ErrorCode = int16(moldau.KafkaStorageError)
 		}
 		for _, p := range parts {
-			if log := p.Log(); log != nil && p.Dir == dir.Path && wanted(p.Name) {
+			if p.Dir != dir.Path || !wanted(p.Name) || !b.settled(p, deadline) {
+				continue
+			}
+			if log := p.Log(); log != nil {
 				addLogDirPartition(&out, p.Name, log.Size())
 			}
 		}

@@ -148,8 +148,8 @@ func TestFetchSessionForgets(t *testing.T) {
 	}
 }
 
-// W-43: an id that does not resolve stays in the session and resolves once the topic is there.
-func TestFetchSessionUnknownTopic(t *testing.T) {
+// W-43, X-31: what a session says of a topic that it knew and that is gone, or has come again with another id.
+func TestFetchSessionVanishedTopic(t *testing.T) {
 	h := newHarness(t)
 	id := h.createTopic("t", 1)
 	full := call[*kmsg.FetchResponse](h, fetchRequest(id, 0, 0, map[int32]moldau.Offset{0: 0}), 13)
@@ -158,9 +158,16 @@ func TestFetchSessionUnknownTopic(t *testing.T) {
 	call[*kmsg.DeleteTopicsResponse](h, del, 6)
 	for epoch := range int32(2) {
 		resp := call[*kmsg.FetchResponse](h, fetchRequest(id, full.SessionID, epoch+1, nil), 13)
-		if got := told(resp); got[0] != "UNKNOWN_TOPIC_ID 0 records" {
+		if got := told(resp); got[0] != "UNKNOWN_TOPIC_OR_PARTITION 0 records" {
 			t.Errorf("deleted topic: %v", got)
 		}
+	}
+	h.createTopic("t", 1)
+	if got := told(call[*kmsg.FetchResponse](h, fetchRequest(id, full.SessionID, 3, nil), 13)); got[0] != "INCONSISTENT_TOPIC_ID 0 records" {
+		t.Errorf("topic made anew: %v", got)
+	}
+	if got := told(call[*kmsg.FetchResponse](h, fetchRequest(id, 0, 0, map[int32]moldau.Offset{0: 0}), 13)); got[0] != "UNKNOWN_TOPIC_ID 0 records" {
+		t.Errorf("an id that the session never knew: %v", got)
 	}
 }
 

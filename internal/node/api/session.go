@@ -119,13 +119,13 @@ func (b *Broker) resolveInterest(f *fetch, e *interested) (*partition.Partition,
 	return p, moldau.None
 }
 
-// interestTopic finds the topic of an entry (W-43): an id that does not resolve is UNKNOWN_TOPIC_ID.
+// interestTopic finds the topic of an entry (W-43).
 func (b *Broker) interestTopic(im *metadata.Image, f *fetch, e *interested) (*metadata.Topic, moldau.Code) {
 	if f.version >= 13 {
 		topic := im.TopicByID(e.id)
 		switch {
 		case topic == nil:
-			return nil, moldau.UnknownTopicID
+			return nil, e.vanished(im)
 		case !b.mayRead(f, topic.Name):
 			return nil, moldau.TopicAuthorizationFailed
 		}
@@ -135,6 +135,17 @@ func (b *Broker) interestTopic(im *metadata.Image, f *fetch, e *interested) (*me
 		return nil, moldau.TopicAuthorizationFailed
 	}
 	return im.Topic(string(e.name)), moldau.None
+}
+
+// vanished says why the id of an entry does not resolve: it never did, or its topic was deleted, or made anew.
+func (e *interested) vanished(im *metadata.Image) moldau.Code {
+	switch {
+	case e.topic == "":
+		return moldau.UnknownTopicID
+	case im.Topic(e.topic) == nil:
+		return moldau.UnknownTopicOrPartition
+	}
+	return moldau.InconsistentTopicID
 }
 
 func (b *Broker) mayRead(f *fetch, topic string) bool {

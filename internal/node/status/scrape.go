@@ -193,6 +193,9 @@ func (s *scrape) logs() {
 	}
 }
 
+// keysMax is above every key of the protocol; between them are some that it has no more.
+const keysMax = 127
+
 // requests writes RequestMetrics for every key that was asked for (O-22). Kafka tells the fetches of consumers from those
 // of followers; on a broker without followers all are consumers'.
 func (s *scrape) requests() {
@@ -205,8 +208,8 @@ func (s *scrape) requests() {
 		name string
 	}
 	var asked []request
-	for key := wire.Key(0); key.Known(); key++ {
-		if s.src.Server().Request(key).TotalTime.Count() == 0 {
+	for key := range wire.Key(keysMax) {
+		if !key.Known() || s.src.Server().Request(key).TotalTime.Count() == 0 {
 			continue
 		}
 		asked = append(asked, request{key, key.String()})

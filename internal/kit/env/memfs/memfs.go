@@ -49,6 +49,7 @@ type ShortWrite struct {
 }
 
 func (s ShortWrite) Error() string { return s.Err.Error() }
+func (s ShortWrite) Unwrap() error { return s.Err }
 
 // node is a file or a directory.
 type node struct {

@@ -1,0 +1,105 @@
+package metric
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestQuantile: a quantile is never below the value that it stands for, and at most an eighth above.
+func TestQuantile(t *testing.T) {
+	t.Parallel()
+	var h Histogram
+	if h.Quantile(0.5) != 0 {
+		t.Error("a quantile of nothing")
+	}
+	for ms := 1; ms <= 100; ms++ {
+		h.Observe(time.Duration(ms) * time.Millisecond)
+	}
+	for q, exact := range map[float64]time.Duration{
+		0: time.Millisecond, 0.01: time.Millisecond, 0.5: 50 * time.Millisecond, 0.99: 99 * time.Millisecond, 0.999: 100 * time.Millisecond, 1: 100 * time.Millisecond,
+	} {
+		if got := h.Quantile(q); got < exact || got > exact+exact/8 {
+			t.Errorf("quantile %v is %v, want %v to an eighth more", q, got, exact)
+		}
+	}
+	if h.Count() != 100 || h.Sum() != 5050*time.Millisecond {
+		t.Errorf("%d observations, %v in all", h.Count(), h.Sum())
+	}
+}
+
+// TestQuantileOfFew: of two, the 99th percentile is the larger one.
+func TestQuantileOfFew(t *testing.T) {
+	t.Parallel()
+	var h Histogram
+	h.Observe(time.Millisecond)
+	h.Observe(time.Second)
+	if got := h.Quantile(0.99); got < time.Second {
+		t.Errorf("of 1ms and 1s the 99th percentile is %v", got)
+	}
+}
+
+// TestBuckets: every value lies in its bucket, and no bucket is wider than an eighth of its values.
+func TestBuckets(t *testing.T) {
+	t.Parallel()
+	last := uint64(0)
+	for i := range bucketCount - 1 {
+		top := upper(i)
+		if bucketOf(top) != i || bucketOf(top+1) != i+1 {
+			t.Fatalf("bucket %d ends at %d, which belongs to %d, and the next to %d", i, top, bucketOf(top), bucketOf(top+1))
+		}
+		if i > 0 && (top-last)*8 > max(top, 8) {
+			t.Errorf("bucket %d is %d wide up to %d", i, top-last, top)
+		}
+		last = top
+	}
+	if bucketOf(1<<63) != bucketCount-1 {
+		t.Error("what is beyond the last bucket is not in it")
+	}
+	var h Histogram
+	h.Observe(-time.Second) // a clock that went back
+	if h.Quantile(1) != 0 || h.Sum() != 0 {
+		t.Error("a negative duration counts as one")
+	}
+}
+
+func TestWriter(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	w := NewWriter(&text)
+	w.Counter("a_total", "Things", 3)
+	w.Counter("a_total", "Things", 4, "topic", "x\"y\\z\n")
+	w.Gauge("b", "Level", 0.5, "l", "1", "m", "2")
+	w.Seconds("c_seconds_total", "Time", 1500*time.Millisecond)
+	want := `# HELP a_total Things
+# TYPE a_total counter
+a_total 3
+a_total{topic="x\"y\\z\n"} 4
+# HELP b Level
+# TYPE b gauge
+b{l="1",m="2"} 0.5
+# HELP c_seconds_total Time
+# TYPE c_seconds_total counter
+c_seconds_total 1.5
+`
+	if text.String() != want || w.Err() != nil {
+		t.Errorf("%v, got\n%s", w.Err(), text.String())
+	}
+}
+
+type full struct{}
+
+var errFull = errors.New("no space")
+
+func (full) Write([]byte) (int, error) { return 0, errFull }
+
+func TestWriterKeepsTheFirstError(t *testing.T) {
+	t.Parallel()
+	w := NewWriter(full{})
+	w.Counter("a_total", "Things", 3)
+	w.Counter("a_total", "Things", 3)
+	if !errors.Is(w.Err(), errFull) {
+		t.Error(w.Err())
+	}
+}
