@@ -15,12 +15,12 @@ import (
 	"time"
 )
 
-// Histogram counts durations in buckets that are at most an eighth of their value wide, from 1 µs to about an hour.
-// Its zero value is ready, and it may be used concurrently.
+// Histogram counts durations in buckets that are at most an eighth of their value wide, from 1 µs to more than four
+// hours; what is longer counts as that. Its zero value is ready, and it may be used concurrently.
 type Histogram struct {
 	count   atomic.Int64
-	sum     atomic.Int64 // nanoseconds
-	buckets [bucketCount]atomic.Uint32
+	sum     atomic.Int64               // nanoseconds
+	buckets [bucketCount]atomic.Uint64 // 32 bits would be full after half a day of a busy broker
 }
 
 const (
@@ -51,7 +51,7 @@ func (h *Histogram) Observe(d time.Duration) {
 	d = max(d, 0)
 	h.count.Add(1)
 	h.sum.Add(int64(d))
-	h.buckets[bucketOf(uint64(d/time.Microsecond))].Add(1)
+	h.buckets[bucketOf(uint64((d+time.Microsecond-1)/time.Microsecond))].Add(1) // rounded up: Quantile is not exceeded
 }
 
 // Count is the number of durations observed; Sum is their total.
@@ -64,11 +64,11 @@ func (h *Histogram) Sum() time.Duration { return time.Duration(h.sum.Load()) }
 func (h *Histogram) Quantile(q float64) time.Duration {
 	var total uint64
 	for i := range h.buckets {
-		total += uint64(h.buckets[i].Load())
+		total += h.buckets[i].Load()
 	}
 	want, seen := uint64(math.Ceil(q*float64(total))), uint64(0)
 	for i := range h.buckets {
-		if seen += uint64(h.buckets[i].Load()); seen > 0 && seen >= want {
+		if seen += h.buckets[i].Load(); seen > 0 && seen >= want {
 			return time.Duration(upper(i)) * time.Microsecond
 		}
 	}
@@ -119,7 +119,7 @@ func (w *Writer) line(family, kind, help, name, value string, labels []string) {
 	}
 	if family != w.last {
 		w.last = family
-		if _, w.err = fmt.Fprintf(w.w, "# HELP %s %s\n# TYPE %s %s\n", family, help, family, kind); w.err != nil {
+		if _, w.err = fmt.Fprintf(w.w, "# HELP %s %s\n# TYPE %s %s\n", family, helpEscaper.Replace(help), family, kind); w.err != nil {
 			return
 		}
 	}
@@ -141,4 +141,7 @@ func (w *Writer) line(family, kind, help, name, value string, labels []string) {
 	_, w.err = io.WriteString(w.w, b.String())
 }
 
-var labelEscaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+var (
+	labelEscaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+	helpEscaper  = strings.NewReplacer(`\`, `\\`, "\n", `\n`)
+)

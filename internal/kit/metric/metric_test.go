@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 // TestQuantile: a quantile is never below the value that it stands for, and at most an eighth above.
@@ -85,6 +87,46 @@ c_seconds_total 1.5
 `
 	if text.String() != want || w.Err() != nil {
 		t.Errorf("%v, got\n%s", w.Err(), text.String())
+	}
+}
+
+// TestAccuracy: over all magnitudes a quantile is not below the duration, and at most an eighth and a microsecond above.
+func TestAccuracy(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		d := time.Duration(rapid.Int64Range(0, int64(4*time.Hour)).Draw(t, "nanoseconds"))
+		var h Histogram
+		h.Observe(d)
+		if got := h.Quantile(0.5); got < d || got > d+d/8+time.Microsecond {
+			t.Fatalf("%v is counted as %v", d, got)
+		}
+	})
+}
+
+func TestSummary(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	var h Histogram
+	for range 1000 {
+		h.Observe(7 * time.Microsecond)
+	}
+	labels := append(make([]string, 0, 8), "request", "Produce")
+	w := NewWriter(&text)
+	w.Summary("time_ms", "Time, of \\ and\nmore", &h, labels...)
+	want := `# HELP time_ms Time, of \\ and\nmore
+# TYPE time_ms summary
+time_ms{request="Produce",quantile="0.5"} 0.007
+time_ms{request="Produce",quantile="0.95"} 0.007
+time_ms{request="Produce",quantile="0.99"} 0.007
+time_ms{request="Produce",quantile="0.999"} 0.007
+time_ms_sum{request="Produce"} 7
+time_ms_count{request="Produce"} 1000
+`
+	if text.String() != want {
+		t.Errorf("got\n%s", text.String())
+	}
+	if spare := labels[:3][2]; spare != "" {
+		t.Errorf("the caller's labels were written to: %q", spare)
 	}
 }
 

@@ -27,7 +27,7 @@ const noOperations = -1 << 31
 
 func describeMetadata(b *Broker, c *server.Call, req *kmsg.MetadataRequest) server.Pending {
 	if bad := checkMetadata(req, c.Version); bad {
-		return answer(refuseMetadata(b, c, req), c.Version)
+		return answer(refuseMetadata(req), c.Version)
 	}
 	missing := b.missingTopics(c, req)
 	if len(missing) == 0 {
@@ -73,8 +73,8 @@ func checkMetadata(req *kmsg.MetadataRequest, version int16) (bad bool) {
 	})
 }
 
-func refuseMetadata(b *Broker, c *server.Call, req *kmsg.MetadataRequest) *kmsg.MetadataResponse {
-	resp := b.metadataBrokers(c, req)
+func refuseMetadata(req *kmsg.MetadataRequest) *kmsg.MetadataResponse {
+	resp := kmsg.NewPtrMetadataResponse() // without brokers: the client is to see that the request was bad
 	for _, t := range req.Topics {
 		name := t.Topic
 		if name == nil {
@@ -149,10 +149,13 @@ func (b *Broker) metadataResponse(c *server.Call, req *kmsg.MetadataRequest, ref
 		}
 		return resp
 	}
-	asked := make(map[string]bool, len(req.Topics))
+	asked, askedIDs := make(map[string]bool, len(req.Topics)), make(map[moldau.TopicID]bool)
 	for _, t := range req.Topics {
-		if t.Topic == nil {
-			resp.Topics = append(resp.Topics, b.metadataByID(c, req, im, t.TopicID))
+		if t.Topic == nil || !moldau.TopicID(t.TopicID).IsZero() {
+			if !askedIDs[t.TopicID] {
+				resp.Topics = append(resp.Topics, b.metadataByID(c, req, im, t.TopicID))
+			}
+			askedIDs[t.TopicID] = true
 			continue
 		}
 		name := *t.Topic
@@ -186,7 +189,11 @@ func (b *Broker) metadataByName(c *server.Call, req *kmsg.MetadataRequest, im *m
 	} else if moldau.CheckTopicName(name) != nil {
 		code = moldau.InvalidTopicException
 	}
-	return metadataError(&name, moldau.TopicID{}, code)
+	out := metadataError(&name, moldau.TopicID{}, code)
+	if req.IncludeTopicAuthorizedOperations {
+		out.AuthorizedOperations = access.Operations(access.Topic)
+	}
+	return out
 }
 
 func metadataError(name *string, id moldau.TopicID, code moldau.Code) kmsg.MetadataResponseTopic {

@@ -7,6 +7,9 @@ package api
 // Differs from Apache: internal topics are not created by asking.
 
 import (
+	"strconv"
+	"strings"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/moldau/moldau"
@@ -52,6 +55,19 @@ func (b *Broker) coordinator(c *server.Call, kind int8, key string) kmsg.FindCoo
 		return refuse(moldau.ClusterAuthorizationFailed, "CLUSTER_ACTION is needed")
 	case kind < groupCoordinator || kind > shareCoordinator || kind == shareCoordinator && c.Version < 6:
 		return refuse(moldau.InvalidRequest, "unknown type of coordinator")
+	case kind == shareCoordinator && !isSharePartition(key):
+		return refuse(moldau.InvalidRequest, "the key of a share partition is group:topicId:partition")
 	}
 	return refuse(moldau.CoordinatorNotAvailable, noCoordinator)
+}
+
+// isSharePartition: a group, the id of a topic and the number of a partition, with colons between (KIP-932).
+func isSharePartition(key string) bool {
+	parts := strings.Split(key, ":")
+	if len(parts) != 3 || strings.TrimSpace(parts[0]) == "" {
+		return false
+	}
+	_, badID := moldau.ParseUUID(parts[1])
+	_, badPartition := strconv.ParseInt(parts[2], 10, 32)
+	return badID == nil && badPartition == nil
 }

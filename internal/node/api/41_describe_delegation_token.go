@@ -2,7 +2,8 @@ package api
 
 // DescribeDelegationToken (key 41), versions 1–3
 //
-// Behaviour: DELEGATION_TOKEN_AUTH_DISABLED, as no delegation.token.secret.key is configured (S-20).
+// Behaviour: DELEGATION_TOKEN_REQUEST_NOT_ALLOWED, as tokens need a connection that was authenticated by SASL or mutual
+// TLS (S-20), and there is none yet.
 
 import (
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -13,6 +14,6 @@ import (
 
 func describeDelegationToken(_ *Broker, _ *server.Call, _ *kmsg.DescribeDelegationTokenRequest) kmsg.Response {
 	resp := kmsg.NewPtrDescribeDelegationTokenResponse()
-	resp.ErrorCode = int16(moldau.DelegationTokenAuthDisabled)
+	resp.ErrorCode = int16(moldau.DelegationTokenRequestNotAllowed)
 	return resp
 }

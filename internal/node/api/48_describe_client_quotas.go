@@ -18,6 +18,11 @@ func describeClientQuotas(b *Broker, c *server.Call, req *kmsg.DescribeClientQuo
 		resp.ErrorCode = int16(moldau.ClusterAuthorizationFailed)
 		return resp
 	}
+	const (
+		exactly   = 0 // the entity of that name
+		byDefault = 1 // the default entity
+		any       = 2
+	)
 	seen := make(map[string]bool)
 	for _, f := range req.Components {
 		switch {
@@ -29,6 +34,12 @@ func describeClientQuotas(b *Broker, c *server.Call, req *kmsg.DescribeClientQuo
 			return resp
 		case f.EntityType != "user" && f.EntityType != "client-id" && f.EntityType != "ip":
 			resp.ErrorCode, resp.ErrorMessage = int16(moldau.UnsupportedVersion), text("unknown entity type %q", f.EntityType)
+			return resp
+		case f.MatchType < exactly || f.MatchType > any:
+			resp.ErrorCode, resp.ErrorMessage = int16(moldau.InvalidRequest), text("unknown match type %d", f.MatchType)
+			return resp
+		case (f.MatchType == exactly) != (f.Match != nil):
+			resp.ErrorCode, resp.ErrorMessage = int16(moldau.InvalidRequest), text("a name is for match type 0 alone, and needed there")
 			return resp
 		}
 		seen[f.EntityType] = true

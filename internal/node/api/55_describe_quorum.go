@@ -21,26 +21,39 @@ func describeQuorum(b *Broker, c *server.Call, req *kmsg.DescribeQuorumRequest) 
 		resp.ErrorCode, resp.ErrorMessage = int16(moldau.ClusterAuthorizationFailed), text("DESCRIBE on the cluster is needed")
 		return resp
 	}
-	status := b.Metadata.Quorum()
+	quorums, status := asksForQuorum(req), b.Metadata.Quorum()
 	for _, t := range req.Topics {
 		out := kmsg.NewDescribeQuorumResponseTopic()
 		out.Topic = t.Topic
 		for _, p := range t.Partitions {
-			out.Partitions = append(out.Partitions, quorumPartition(t.Topic, p.Partition, status))
+			if quorums {
+				out.Partitions = append(out.Partitions, quorumPartition(status))
+				continue
+			}
+			no := kmsg.NewDescribeQuorumResponseTopicPartition()
+			no.Partition, no.ErrorCode = p.Partition, int16(moldau.UnknownTopicOrPartition)
+			no.ErrorMessage = text("the one quorum is that of %s, partition 0, to be asked for alone", moldau.MetadataTopic)
+			out.Partitions = append(out.Partitions, no)
 		}
 		resp.Topics = append(resp.Topics, out)
 	}
-	b.addQuorumNodes(resp, status)
+	if quorums {
+		b.addQuorumNodes(resp, status)
+	}
 	return resp
 }
 
-func quorumPartition(topic string, index int32, status quorum.Status) kmsg.DescribeQuorumResponseTopicPartition {
-	p := kmsg.NewDescribeQuorumResponseTopicPartition()
-	p.Partition = index
-	if topic != moldau.MetadataTopic || index != 0 {
-		p.ErrorCode = int16(moldau.UnknownTopicOrPartition)
-		return p
+// asksForQuorum reports whether the request names partition 0 of the metadata log and nothing else.
+func asksForQuorum(req *kmsg.DescribeQuorumRequest) bool {
+	if len(req.Topics) != 1 || req.Topics[0].Topic != moldau.MetadataTopic {
+		return false
 	}
+	ps := req.Topics[0].Partitions
+	return len(ps) == 1 && ps[0].Partition == 0
+}
+
+func quorumPartition(status quorum.Status) kmsg.DescribeQuorumResponseTopicPartition {
+	p := kmsg.NewDescribeQuorumResponseTopicPartition()
 	p.LeaderID, p.LeaderEpoch, p.HighWatermark = -1, int32(status.Epoch), int64(status.HighWatermark)
 	if status.Leader != nil {
 		p.LeaderID = int32(status.Leader.ID)

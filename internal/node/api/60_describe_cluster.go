@@ -28,7 +28,6 @@ func describeCluster(b *Broker, c *server.Call, req *kmsg.DescribeClusterRequest
 	if c.Version == 0 {
 		asked = brokerEndpoints
 	}
-	resp.EndpointType = asked
 	if asked != kind {
 		code, message := moldau.UnsupportedEndpointType, text("unknown endpoint type %d", asked)
 		if asked == other {
@@ -37,6 +36,7 @@ func describeCluster(b *Broker, c *server.Call, req *kmsg.DescribeClusterRequest
 		resp.ErrorCode, resp.ErrorMessage = int16(code), message
 		return resp
 	}
+	resp.EndpointType = asked
 	resp.ClusterID = b.Config.ClusterID
 	resp.ControllerID = int32(b.Config.Self)
 	if req.IncludeClusterAuthorizedOperations {

@@ -25,10 +25,16 @@ func describeProducers(b *Broker, c *server.Call, req *kmsg.DescribeProducersReq
 			p := kmsg.NewDescribeProducersResponseTopicPartition()
 			p.Partition = index
 			code := moldau.TopicAuthorizationFailed
-			if allowed {
+			switch {
+			case !allowed:
+			case moldau.CheckTopicName(t.Topic) != nil:
+				code = moldau.InvalidTopicException
+			default:
 				p.ActiveProducers, code = b.producersOf(im.Topic(t.Topic), index)
 			}
-			p.ErrorCode = int16(code)
+			if p.ErrorCode = int16(code); code != moldau.None {
+				p.ErrorMessage = text("no producers of partition %d of topic %q: %s", index, t.Topic, code)
+			}
 			out.Partitions = append(out.Partitions, p)
 		}
 		resp.Topics = append(resp.Topics, out)

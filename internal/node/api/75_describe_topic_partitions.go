@@ -23,20 +23,38 @@ func describeTopicPartitions(b *Broker, c *server.Call, req *kmsg.DescribeTopicP
 	im := b.Metadata.Image()
 	from, first := "", int32(0)
 	if req.Cursor != nil {
+		if !isCursor(req) {
+			return refusePage(req)
+		}
 		from, first = req.Cursor.Topic, req.Cursor.Partition
 	}
-	page := topicPage{b: b, c: c, im: im, resp: resp, left: b.Config.PartitionsPerResponse}
-	if l := int(req.ResponsePartitionLimit); l > 0 {
-		page.left = min(page.left, l)
-	}
+	page := topicPage{b: b, c: c, im: im, resp: resp}
+	page.left = min(max(int(req.ResponsePartitionLimit), 1), b.Config.PartitionsPerResponse)
 	for name := range b.pagedTopics(c, im, req, from) {
 		start := int32(0)
 		if name == from {
-			start = max(first, 0)
+			start = first
 		}
 		if !page.add(name, start) {
 			break
 		}
+	}
+	return resp
+}
+
+// isCursor reports whether the cursor is one that an answer to this request can have given: on one of its topics, where it
+// names any.
+func isCursor(req *kmsg.DescribeTopicPartitionsRequest) bool {
+	return req.Cursor.Partition >= 0 && (len(req.Topics) == 0 ||
+		slices.ContainsFunc(req.Topics, func(t kmsg.DescribeTopicPartitionsRequestTopic) bool { return t.Topic == req.Cursor.Topic }))
+}
+
+func refusePage(req *kmsg.DescribeTopicPartitionsRequest) *kmsg.DescribeTopicPartitionsResponse {
+	resp := kmsg.NewPtrDescribeTopicPartitionsResponse()
+	for _, t := range req.Topics {
+		out := kmsg.NewDescribeTopicPartitionsResponseTopic()
+		out.Topic, out.ErrorCode, out.AuthorizedOperations = &t.Topic, int16(moldau.InvalidRequest), noOperations
+		resp.Topics = append(resp.Topics, out)
 	}
 	return resp
 }
@@ -72,25 +90,24 @@ type topicPage struct {
 
 // add adds a topic from one of its partitions on; it reports false once the page is full and the cursor is set.
 func (p *topicPage) add(name string, start int32) bool {
-	topic := p.im.Topic(name)
-	if topic != nil && p.left == 0 {
+	if p.left == 0 {
 		p.cursor(name, start)
 		return false
 	}
+	topic := p.im.Topic(name)
 	out := kmsg.NewDescribeTopicPartitionsResponseTopic()
 	out.Topic = &name
 	out.IsInternal = moldau.IsInternalTopic(name)
-	out.AuthorizedOperations = noOperations
+	out.AuthorizedOperations = access.Operations(access.Topic)
 	switch {
 	case !p.b.allowedTopic(p.c, access.Describe, name):
-		out.ErrorCode = int16(moldau.TopicAuthorizationFailed)
+		out.ErrorCode, out.AuthorizedOperations = int16(moldau.TopicAuthorizationFailed), noOperations
 	case topic == nil && moldau.CheckTopicName(name) != nil:
 		out.ErrorCode = int16(moldau.InvalidTopicException)
 	case topic == nil:
 		out.ErrorCode = int16(moldau.UnknownTopicOrPartition)
 	default:
 		out.TopicID = topic.ID
-		out.AuthorizedOperations = access.Operations(access.Topic)
 		end := min(int(start)+p.left, len(topic.Partitions))
 		for i := int(start); i < end; i++ {
 			out.Partitions = append(out.Partitions, p.describe(int32(i), topic.Partitions[i]))

@@ -197,15 +197,6 @@ func (b *Broker) settled(p *partition.Partition, deadline time.Time) bool {
 	}
 }
 
-// errMessage is the protocol's nullable message for an error, nil for none.
-func errMessage(err error) *string {
-	if err == nil {
-		return nil
-	}
-	s := err.Error()
-	return &s
-}
-
 // text is a message for a nullable field.
 func text(format string, args ...any) *string {
 	s := fmt.Sprintf(format, args...)

@@ -213,7 +213,7 @@ func (b *Broker) bind(authorizer access.Authorizer) error {
 		},
 	})
 	b.server = server.New(server.Options{Env: b.env, Logger: b.logger, Router: b.api, Limits: b.limits()})
-	b.onStop(b.server.Close)
+	b.onStop(b.server.Close) // where the start fails; closing twice is closing once
 	for _, l := range b.config.Listeners {
 		if err := b.listen(l, server.ForBrokers); err != nil {
 			return err
@@ -397,7 +397,7 @@ func (b *Broker) serve() error {
 	b.every(ctx, &tasks, "retention", b.config.RetentionCheckInterval, b.retain)
 	b.every(ctx, &tasks, "producer expiry", 10*time.Minute, b.expireProducers)
 	b.server.Serve()
-	b.onStop(b.server.CloseListeners)
+	b.onStop(b.server.Close) // before the logs: nobody is told of a failure that is only our end
 	return nil
 }
 

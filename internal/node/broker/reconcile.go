@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"maps"
 	"math"
 	"sync"
 
@@ -25,8 +26,9 @@ func (b *Broker) reconcile(delta *metadata.Delta) {
 			// A single broker never follows; the step comes with replication.
 		case metadata.Delete:
 			if p := b.partitions.Remove(s.TopicID, s.Partition); p != nil {
-				b.storage.remove(b.storage.dirOf(p.Dir), p)
+				b.storage.remove(p)
 			}
+			b.stats.fold(s.Topic)
 		case metadata.Reconfigure:
 			b.reconfigure(delta.New, s.Resource)
 		}
@@ -120,10 +122,11 @@ func compression(t config.Topic) *record.Compression {
 	return &record.Compression{Codec: codec, Level: level}
 }
 
-// topicStats are the counters of the topics that have been seen, by name.
+// topicStats are the counters of the topics by name. Those of deleted topics are kept as one, so that totals only rise.
 type topicStats struct {
-	mu     sync.Mutex
-	byName map[string]*partition.TopicStats
+	mu      sync.Mutex
+	byName  map[string]*partition.TopicStats
+	deleted partition.TopicStats
 }
 
 func (s *topicStats) of(topic string) *partition.TopicStats {
@@ -136,4 +139,26 @@ func (s *topicStats) of(topic string) *partition.TopicStats {
 		s.byName[topic] = new(partition.TopicStats)
 	}
 	return s.byName[topic]
+}
+
+// fold ends the counters of a topic that is deleted; one without is none.
+func (s *topicStats) fold(topic string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if stats := s.byName[topic]; stats != nil {
+		s.deleted.Add(stats)
+		delete(s.byName, topic)
+	}
+}
+
+// all returns the counters by topic; those of deleted topics are under the empty name.
+func (s *topicStats) all() map[string]*partition.TopicStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := maps.Clone(s.byName)
+	if all == nil {
+		all = make(map[string]*partition.TopicStats, 1)
+	}
+	all[""] = &s.deleted
+	return all
 }

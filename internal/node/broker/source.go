@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/http"
 	"syscall"
@@ -72,11 +71,7 @@ func (s source) Partitions() []*partition.Partition   { return s.b.partitions.Al
 func (s source) Server() *server.Metrics              { return s.b.server.Metrics() }
 func (s source) FetchSessions() (n, p int, out int64) { return s.b.api.FetchSessions() }
 
-func (s source) Topics() map[string]*partition.TopicStats {
-	s.b.stats.mu.Lock()
-	defer s.b.stats.mu.Unlock()
-	return maps.Clone(s.b.stats.byName)
-}
+func (s source) Topics() map[string]*partition.TopicStats { return s.b.stats.all() }
 
 func (s source) LogDirs() []status.LogDir {
 	var dirs []status.LogDir

@@ -224,8 +224,12 @@ func (s *storage) close(tp moldau.TopicPartition, log *commitlog.Log) {
 
 // remove takes a partition's log away in the background: renamed at once, deleted after a delay, so that readers under
 // way finish (L-52).
-func (s *storage) remove(d *logDir, p *partition.Partition) {
+func (s *storage) remove(p *partition.Partition) {
 	log := p.Gone()
+	d := s.dirOf(p.Dir)
+	if d == nil {
+		return // it never had a place
+	}
 	d.count--
 	delay := time.Duration(p.Settings().Log.FileDeleteDelayMs) * time.Millisecond
 	d.do(p.Name, func() {

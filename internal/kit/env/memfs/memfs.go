@@ -183,8 +183,25 @@ func (f *FS) Rename(from, to string) error {
 	if fromDir == nil || toDir == nil || fromDir.children[fromName] == nil {
 		return fail("rename", from, fs.ErrNotExist)
 	}
-	toDir.children[toName] = fromDir.children[fromName]
+	if err := replaceable(fromDir.children[fromName], toDir.children[toName]); err != nil {
+		return fail("rename", from, err)
+	}
+	n := fromDir.children[fromName]
 	delete(fromDir.children, fromName)
+	toDir.children[toName] = n
+	return nil
+}
+
+// replaceable reports why n cannot take the name of old, which may be nil.
+func replaceable(n, old *node) error {
+	switch {
+	case old == nil || old == n:
+		return nil
+	case n.dir != old.dir:
+		return errors.New("a file and a directory do not replace each other")
+	case len(old.children) > 0:
+		return errors.New("directory not empty")
+	}
 	return nil
 }
 
@@ -290,6 +307,7 @@ func (f *FS) Lock(name string) (io.Closer, error) {
 	if dir == nil {
 		return nil, fail("lock", name, fs.ErrNotExist)
 	}
+	name = filepath.Clean(name)
 	if f.locked[name] {
 		return nil, env.ErrLocked
 	}
@@ -297,17 +315,22 @@ func (f *FS) Lock(name string) (io.Closer, error) {
 		dir.children[last] = &node{modified: f.now()}
 	}
 	f.locked[name] = true
-	return &lock{f, name}, nil
+	return &lock{fs: f, name: name}, nil
 }
 
 type lock struct {
-	fs   *FS
-	name string
+	fs     *FS
+	name   string
+	closed bool
 }
 
 func (l *lock) Close() error {
 	l.fs.mu.Lock()
 	defer l.fs.mu.Unlock()
+	if l.closed { // the lock may be another's by now
+		return fail("close", l.name, fs.ErrClosed)
+	}
+	l.closed = true
 	delete(l.fs.locked, l.name)
 	return nil
 }
@@ -447,6 +470,8 @@ func (f *file) ReadAt(p []byte, off int64) (int, error) {
 		return 0, fail("read", f.name, fs.ErrClosed)
 	case off < 0:
 		return 0, fail("read", f.name, fs.ErrInvalid)
+	case len(p) == 0:
+		return 0, nil
 	case off >= int64(len(f.node.data)):
 		return 0, io.EOF
 	}
@@ -469,6 +494,9 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 	if f.closed {
 		return 0, fail("write", f.name, fs.ErrClosed)
 	}
+	if off < 0 {
+		return 0, fail("write", f.name, fs.ErrInvalid)
+	}
 	if grow := int(off) + len(p) - len(f.node.data); grow > 0 {
 		f.node.data = append(f.node.data, make([]byte, grow)...)
 	}
@@ -488,6 +516,9 @@ func (f *file) Truncate(size int64) error {
 	defer f.fs.mu.Unlock()
 	if f.closed {
 		return fail("truncate", f.name, fs.ErrClosed)
+	}
+	if size < 0 {
+		return fail("truncate", f.name, fs.ErrInvalid)
 	}
 	if grow := int(size) - len(f.node.data); grow > 0 {
 		f.node.data = append(f.node.data, make([]byte, grow)...)
