@@ -65,6 +65,7 @@ func (r *reader) structure(at string, v reflect.Value) {
 		case f.Kind() == reflect.Slice && f.Type().Elem().Kind() == reflect.Struct, f.Kind() == reflect.Struct,
 			f.Kind() == reflect.Pointer && f.Type().Elem().Kind() == reflect.Struct:
 			lists = append(lists, i)
+		case name == "ErrorMessage" && f.Kind() == reflect.Pointer && !f.IsNil() && f.Elem().Len() == 0: // says nothing
 		case !reflect.DeepEqual(f.Interface(), fresh.Field(i).Interface()):
 			r.fields = append(r.fields, field{at, name, r.scalar(name, f)})
 		}
@@ -97,7 +98,7 @@ func (r *reader) nested(at, name string, v, fresh reflect.Value) {
 }
 
 // ordered are the lists of structs whose order says something.
-var ordered = map[string]bool{"ConfigSynonyms": true, "Fetch.Topics": true, "Fetch.Partitions": true,
+var ordered = map[string]bool{"ConfigSynonyms": true,
 	"DescribeTopicPartitions.Topics": true, "DescribeTopicPartitions.Partitions": true, "ErrorRecords": true}
 
 func (r *reader) list(path, name string, v reflect.Value) {
@@ -131,8 +132,8 @@ func (r *reader) list(path, name string, v reflect.Value) {
 
 // identity are the fields that say what an element of a list is about; the first ones that a struct has all count.
 var identity = [][]string{
-	{"ResourceType", "ResourceName"}, {"Type", "Name"}, {"Topic", "TopicID"}, {"TopicID"}, {"Topic"}, {"Partition"}, {"ApiKey"}, {"NodeID"}, {"ReplicaID"},
-	{"BrokerID"}, {"Name"}, {"Key"}, {"User"}, {"Dir"}, {"Feature"}, {"RelativeOffset"}, {"Source"}, {"Type"},
+	{"ResourceType", "ResourceName"}, {"Type", "Name"}, {"Topic", "TopicID"}, {"TopicID"}, {"Topic"}, {"Partition"}, {"ApiKey"}, {"Key"}, {"NodeID"}, {"ReplicaID"},
+	{"Name"}, {"User"}, {"Dir"}, {"Feature"}, {"RelativeOffset"}, {"ProducerID"},
 }
 
 // bracketed makes any name fit between the brackets of a path on one line.
@@ -200,10 +201,9 @@ func (k *known) id(id [16]byte) string {
 
 // signs are numbers of which only the sign is compared, per request.
 var signs = map[string]bool{
-	"ApiVersions.FinalizedFeaturesEpoch": true, "InitProducerId.ProducerID": true, "Fetch.SessionID": true,
+	"ApiVersions.FinalizedFeaturesEpoch": true, "InitProducerID.ProducerID": true, "Fetch.SessionID": true,
 	"DescribeLogDirs.TotalBytes": true, "DescribeLogDirs.UsableBytes": true, "DescribeQuorum.HighWatermark": true,
-	"DescribeQuorum.LogEndOffset": true, "DescribeQuorum.LeaderEpoch": true, "DescribeProducers.ProducerID": true,
-	"DescribeQuorum.LastFetchTimestamp": true, "DescribeQuorum.LastCaughtUpTimestamp": true,
+	"DescribeQuorum.LogEndOffset": true, "DescribeQuorum.LeaderEpoch": true, "DescribeQuorum.LastFetchTimestamp": true, "DescribeQuorum.LastCaughtUpTimestamp": true,
 }
 
 func (r *reader) number(name string, n int64) string {

@@ -39,11 +39,11 @@ type batch struct {
 	base       int64
 	magic      int8
 
-	spoil   func(raw []byte)         // after the CRC
-	rewrite func(raw []byte)         // before it
-	deltas  func(i int) int32        // offset deltas of the records
+	spoil   func(raw []byte)          // after the CRC
+	rewrite func(raw []byte)          // before it
+	deltas  func(i int) int32         // offset deltas of the records
 	payload func(plain []byte) []byte // instead of compression
-	grow    []byte                   // after the batch
+	grow    []byte                    // after the batch
 }
 
 // of is a good batch with these values, keyed k0, k1, ….

@@ -29,7 +29,7 @@ func tellApiVersions(r *run) {
 		if err := r.conn.send(v, good); err != nil {
 			r.Fatal(err)
 		}
-		resp, err := r.conn.receive(0, good)
+		resp, err := r.conn.receive(0, good, answerTimeout)
 		if err != nil {
 			r.Fatalf("ApiVersions v%d: %v", v, err)
 		}

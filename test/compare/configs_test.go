@@ -29,12 +29,13 @@ func tellConfigs(r *run) {
 	)
 	r.all("a topic without synonyms", &kmsg.DescribeConfigsRequest{Resources: []resource{of(topics, "conf")}})
 	ask("a topic", of(topics, "conf"))
-	ask("a broker", of(brokers, "1"))
+	r.all("a broker", &kmsg.DescribeConfigsRequest{Resources: []resource{of(brokers, "1")}, IncludeSynonyms: true, IncludeDocumentation: true}, 4)
+	r.all("a broker without synonyms", &kmsg.DescribeConfigsRequest{Resources: []resource{of(brokers, "1", "log.dirs", "num.partitions", "log.retention.hours")}})
 	ask("brokers by default", of(brokers, ""))
 	ask("a group", of(groups, "g"))
 	ask("client metrics", of(metrics, "m"))
 	ask("some keys", of(topics, "conf", "retention.ms", "segment.ms", "no.such.key"), of(brokers, "1", "log.retention.ms", "log.retention.hours", "no.such.key", "log.cleaner.threads"))
-	ask("no keys", resource{ResourceType: topics, ResourceName: "conf", ConfigNames: []string{}})
+	r.all("no keys", &kmsg.DescribeConfigsRequest{Resources: []resource{{ResourceType: topics, ResourceName: "conf", ConfigNames: []string{}}}}, 4)
 	ask("one key twice", of(topics, "conf", "retention.ms", "retention.ms"))
 	ask("an absent topic", of(topics, "absent"))
 	ask("a topic with a bad name", of(topics, "a/b"))
@@ -157,6 +158,7 @@ func tellAlterConfigs(r *run) {
 func onlySet(resp *kmsg.DescribeConfigsResponse, fs []field) []field {
 	var out []field
 	for _, res := range resp.Resources {
+		out = append(out, field{fmt.Sprintf("Resources[%v %s]", res.ResourceType, res.ResourceName), "ResourceType", res.ResourceType.String()})
 		for _, c := range res.Configs {
 			if c.Source == kmsg.ConfigSourceDefaultConfig || c.Source == kmsg.ConfigSourceStaticBrokerConfig {
 				continue
@@ -206,6 +208,9 @@ func tellReplacing(r *run, look func(string)) {
 			continue
 		}
 		rs := []item{{ResourceType: a.of, ResourceName: a.name, Configs: []change{{Name: a.key, Value: a.value}}}}
+		if a.of == kmsg.ConfigResourceTypeBroker && a.name == "" { // which Apache Kafka does not let go
+			rs[0].Configs = append(rs[0].Configs, change{Name: "min.insync.replicas", Value: ptr("1")})
+		}
 		r.all("replace: "+a.what+", only validated", &kmsg.AlterConfigsRequest{Resources: rs, ValidateOnly: true})
 		r.all("replace: "+a.what, &kmsg.AlterConfigsRequest{Resources: rs})
 		look("replace: " + a.what)
@@ -216,7 +221,8 @@ func tellReplacing(r *run, look func(string)) {
 	}
 	ask("one key twice", item{ResourceType: 2, ResourceName: "alt", Configs: []change{{Name: "retention.ms", Value: ptr("1")}, {Name: "retention.ms", Value: ptr("2")}}})
 	ask("one resource twice", item{ResourceType: 2, ResourceName: "alt"}, item{ResourceType: 2, ResourceName: "alt"})
-	for _, of := range []item{{ResourceType: 2, ResourceName: "alt"}, {ResourceType: 4}, {ResourceType: 4, ResourceName: "1"}, {ResourceType: 16, ResourceName: "m"}, {ResourceType: 32, ResourceName: "g"}} {
+	ask("for all brokers by what must stay", item{ResourceType: 4, Configs: []change{{Name: "min.insync.replicas", Value: ptr("1")}}})
+	for _, of := range []item{{ResourceType: 2, ResourceName: "alt"}, {ResourceType: 4, ResourceName: "1"}, {ResourceType: 16, ResourceName: "m"}, {ResourceType: 32, ResourceName: "g"}} {
 		ask(fmt.Sprintf("%v %q by nothing", of.ResourceType, of.ResourceName), of)
 	}
 }

@@ -3,6 +3,7 @@ package compare
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -82,6 +83,7 @@ func tellFetchRequests(r *run, f, b [16]byte) {
 		r.all(step, req)
 	}
 	with("several", both(), func(*kmsg.FetchRequest) {})
+	tellOrder(r, fetchOf(both()...))
 	with("several, read committed", both(), func(q *kmsg.FetchRequest) { q.IsolationLevel = 1 })
 	with("with an unknown isolation", both(), func(q *kmsg.FetchRequest) { q.IsolationLevel = 7 })
 	with("several with few bytes in all", both(), func(q *kmsg.FetchRequest) { q.MaxBytes = 1 })
@@ -105,6 +107,18 @@ func tellFetchRequests(r *run, f, b [16]byte) {
 	with("one partition twice", []fetchTopic{{Topic: "f", TopicID: f, Partitions: []fetchPartition{reads(0, 0), reads(0, 4)}}}, func(*kmsg.FetchRequest) {})
 	with("one topic twice", []fetchTopic{{Topic: "f", TopicID: f, Partitions: []fetchPartition{reads(0, 4)}}, {Topic: "f", TopicID: f, Partitions: []fetchPartition{reads(1, 4)}}}, func(*kmsg.FetchRequest) {})
 	with("the quorum", []fetchTopic{{Topic: "__cluster_metadata", Partitions: []fetchPartition{reads(0, 0)}}}, func(*kmsg.FetchRequest) {})
+}
+
+// tellOrder notes the order of partitions in an answer, which limits on bytes give a meaning.
+func tellOrder(r *run, req *kmsg.FetchRequest) {
+	resp := r.quiet(13, req).(*kmsg.FetchResponse)
+	var order []string
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			order = append(order, fmt.Sprintf("%s-%d", r.known.id(t.TopicID), p.Partition))
+		}
+	}
+	r.note("order of several", 13, req, []field{{"", "Order", strings.Join(order, ",")}})
 }
 
 // tellSessions lives through fetch sessions (KIP-227).

@@ -46,6 +46,9 @@ var edges = []int16{3, 6, 7, 8, 9, 10, 12, 13}
 func tellProduce(r *run) {
 	w := writer{r, map[string][16]byte{}}
 	w.topic("p", 2)
+	w.topic("p-odd", 2)
+	w.topic("p-mess", 1)   // for what only one of the brokers appends, so that offsets elsewhere stay the same
+	w.topic("p-sealed", 1) // the same for compressed batches
 	w.topic("p-compact", 1, "cleanup.policy", "compact")
 	w.topic("p-now", 1, "message.timestamp.type", "LogAppendTime")
 	w.topic("p-small", 1, "max.message.bytes", "500")
@@ -75,13 +78,13 @@ func tellRequests(w writer) {
 	w.all("absent topic", w.request("absent", 1, to(0, good), to(7, good)), edges...)
 	w.all("absent partitions", w.request("p", 1, to(2, good), to(-1, good)), edges...)
 	w.all("bad topic name", w.request("a/b", 1, to(0, good)), 3, 8, 12)
-	w.all("good and bad partitions", w.request("p", 1, to(0, good), to(9, good), to(1, of("x").with(control).bytes())), edges...)
+	w.all("good and bad partitions", w.request("p-odd", 1, to(0, good), to(9, good), to(1, of("x").with(control).bytes())), edges...)
 	w.all("internal topic", w.request("__consumer_offsets", 1, to(0, good)), 3, 8, 12)
 	w.all("nothing", &kmsg.ProduceRequest{Acks: 1, TimeoutMillis: 1000}, edges...)
 	w.all("no partitions", w.request("p", 1), edges...)
-	w.all("one partition twice", w.request("p", 1, to(1, good), to(1, of("c").bytes())), 3, 9, 13)
+	w.all("one partition twice", w.request("p-odd", 1, to(1, good), to(1, of("c").bytes())), 3, 9, 13)
 	w.all("one topic twice", &kmsg.ProduceRequest{Acks: 1, TimeoutMillis: 1000, Topics: []produceTopic{
-		{Topic: "p", TopicID: w.ids["p"], Partitions: []producePartition{to(0, good)}}, {Topic: "p", TopicID: w.ids["p"], Partitions: []producePartition{to(1, good)}}}}, 3, 9, 13)
+		{Topic: "p-odd", TopicID: w.ids["p-odd"], Partitions: []producePartition{to(0, good)}}, {Topic: "p-odd", TopicID: w.ids["p-odd"], Partitions: []producePartition{to(1, good)}}}}, 3, 9, 13)
 	w.all("a time-out of 0", &kmsg.ProduceRequest{Acks: -1, Topics: []produceTopic{{Topic: "p", TopicID: w.ids["p"], Partitions: []producePartition{to(0, good)}}}}, 3, 13)
 	w.all("a transactional id without a transaction", func() *kmsg.ProduceRequest {
 		req := w.request("p", -1, to(0, good))
@@ -131,7 +134,11 @@ func tellBadBatches(w writer) {
 		{"a record too long", rewritten(of("abc"), func(b []byte) { b[61] += 20 })}, {"a record too short", rewritten(of("abc"), func(b []byte) { b[61] -= 4 })},
 		{"a header without a key", rewritten(of("abc"), func(b []byte) { b[len(b)-1] = 2 })},
 	} {
-		w.all(c.what, w.request("p", 1, to(0, c.bytes)), 3, 7, 8, 13)
+		name := "p-odd"
+		if c.what == "a producer without an epoch" {
+			name = "p-mess"
+		}
+		w.all(c.what, w.request(name, 1, to(0, c.bytes)), 3, 7, 8, 13)
 	}
 	for _, codec := range []int16{0, gzipped} {
 		w.all(fmt.Sprintf("no keys on a compacted topic, codec %d", codec), w.request("p-compact", 1, to(0, keyless.with(codec).bytes())), 3, 8, 13)
@@ -163,6 +170,9 @@ func tellTimes(w writer) {
 		{"a minute ago", at(now - 60_000)},
 	} {
 		for _, name := range []string{"p", "p-now", "p-past", "p-past-now"} {
+			if name == "p" && c.b.attributes != 0 {
+				name = "p-mess"
+			}
 			w.all(c.what+" to "+name, w.request(name, 1, to(0, c.b.bytes())), 3, 8, 13)
 			w.all(c.what+", gzip, to "+name, w.request(name, 1, to(0, c.b.with(gzipped).bytes())), 3, 8, 13)
 		}
@@ -179,24 +189,25 @@ func tellCodecs(w writer) {
 		if codec == 0 {
 			continue
 		}
-		bad := func(what string, change func([]byte) []byte, rewrite func([]byte)) {
+		bad := func(what string, change func([]byte) []byte) {
 			b := good
-			b.payload, b.rewrite = change, rewrite
+			b.payload = change
 			raw := b.bytes()
-			for _, name := range []string{"p", "p-uncompressed", "p-compact"} {
+			for _, name := range []string{"p-sealed", "p-uncompressed", "p-compact"} {
 				w.all(names[codec]+" with "+what+" to "+name, w.request(name, 1, to(0, raw)), 7, 8, 13)
 			}
 		}
-		bad("garbage", func([]byte) []byte { return []byte("this is not compressed at all") }, nil)
-		bad("nothing inside", func([]byte) []byte { return compress(codec, nil) }, nil)
-		bad("no bytes", func([]byte) []byte { return nil }, nil)
-		bad("half of its bytes", func(plain []byte) []byte { c := compress(codec, plain); return c[:len(c)/2] }, nil)
-		bad("a record less", func(plain []byte) []byte { return compress(codec, of("water", "water").plain()) }, nil)
-		bad("a record more", func(plain []byte) []byte { return compress(codec, of("a", "b", "c", "d").plain()) }, nil)
-		bad("a broken record", func(plain []byte) []byte { return compress(codec, append([]byte{0x7f}, plain...)) }, nil)
+		bad("garbage", func([]byte) []byte { return []byte("this is not compressed at all") })
+		bad("nothing inside", func([]byte) []byte { return compress(codec, nil) })
+		bad("no bytes", func([]byte) []byte { return nil })
+		bad("half of its bytes", func(plain []byte) []byte { c := compress(codec, plain); return c[:len(c)/2] })
+		bad("a record less", func(plain []byte) []byte { return compress(codec, of("water", "water").plain()) })
+		bad("a record more", func(plain []byte) []byte { return compress(codec, of("a", "b", "c", "d").plain()) })
+		bad("a broken record", func(plain []byte) []byte { return compress(codec, append([]byte{0x7f}, plain...)) })
 		gaps := of("a", "b", "c")
 		gaps.deltas = func(i int) int32 { return int32(i * 2) }
-		bad("gaps in its offsets", func([]byte) []byte { return compress(codec, gaps.plain()) }, nil)
+		gaps = gaps.with(codec)
+		w.all(names[codec]+" with gaps in its offsets to p-sealed", w.request("p-sealed", 1, to(0, gaps.bytes())), 7, 8, 13)
 	}
 }
 
@@ -214,7 +225,7 @@ func tellSizes(w writer) {
 
 // tellStored reads everything back.
 func tellStored(w writer) {
-	for _, name := range []string{"p", "p-compact", "p-now", "p-small", "p-past", "p-past-now", "p-uncompressed", "p-gzip", "p-snappy", "p-lz4", "p-zstd"} {
+	for _, name := range []string{"p", "p-compact", "p-now", "p-small", "p-odd", "p-past", "p-past-now", "p-uncompressed", "p-gzip", "p-snappy", "p-lz4", "p-zstd"} {
 		w.all("stored in "+name, fetchAll(w.ids[name], 0), 13)
 	}
 	w.all("stored in the other partition", fetchAll(w.ids["p"], 1), 13)
@@ -230,9 +241,22 @@ func fetchAll(id [16]byte, partition int32) *kmsg.FetchRequest {
 	return req
 }
 
+// awaitProducerIDs waits until the broker has producer ids: Apache Kafka fetches a block when it is first asked.
+func (r *run) awaitProducerIDs() {
+	r.Helper()
+	for begun := time.Now(); time.Since(begun) < preparedTimeout; time.Sleep(10 * time.Millisecond) {
+		req := &kmsg.InitProducerIDRequest{TransactionTimeoutMillis: 60000, ProducerID: -1, ProducerEpoch: -1}
+		if r.quiet(4, req).(*kmsg.InitProducerIDResponse).ErrorCode == 0 {
+			return
+		}
+	}
+	r.Fatal("the broker has no producer ids")
+}
+
 // tellIdempotence sends batches of idempotent producers in and out of order.
 func tellIdempotence(r *run) {
 	w := writer{r, map[string][16]byte{}}
+	r.awaitProducerIDs()
 	r.all("producer id", &kmsg.InitProducerIDRequest{TransactionTimeoutMillis: 60000, ProducerID: -1, ProducerEpoch: -1})
 	r.all("producer id for one that has one", &kmsg.InitProducerIDRequest{TransactionTimeoutMillis: 60000, ProducerID: 5, ProducerEpoch: 1}, 3, 4, 5)
 	r.all("producer id with an id alone", &kmsg.InitProducerIDRequest{ProducerID: 5, ProducerEpoch: -1}, 3, 4, 5)
@@ -279,6 +303,9 @@ func tellIdempotence(r *run) {
 		r.all("producers of "+name, &kmsg.DescribeProducersRequest{Topics: []kmsg.DescribeProducersRequestTopic{{Topic: name, Partitions: []int32{0}}}})
 		r.all("stored in "+name, fetchAll(w.ids[name], 0), 13)
 	}
+	w.topic("i-now", 1, "message.timestamp.type", "LogAppendTime")
+	again := of("a", "b").by(one, 0, 0).bytes()
+	w.all("on log append time, and again", w.request("i-now", -1, to(0, again)), 3, 8, 13)
 	type t = kmsg.DescribeProducersRequestTopic
 	r.all("producers of absent ones", &kmsg.DescribeProducersRequest{Topics: []t{{Topic: "absent", Partitions: []int32{0}}, {Topic: "i-3", Partitions: []int32{7, -1}}, {Topic: "a/b", Partitions: []int32{0}}}})
 	r.all("producers of none", &kmsg.DescribeProducersRequest{})

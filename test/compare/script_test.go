@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -46,11 +47,22 @@ func tell(t testing.TB, address, dir string, scripts []script) transcript {
 	first := r.quiet(2, &kmsg.MetadataRequest{Topics: []kmsg.MetadataRequestTopic{}}).(*kmsg.MetadataResponse)
 	r.known.cluster = *first.ClusterID
 	r.create(barrierTopic, 1)
+	r.setDefault("min.insync.replicas", "1")
 	for _, s := range scripts {
 		r.script = s.name
 		s.tell(r)
 	}
 	return r.said
+}
+
+// setDefault sets a key for all brokers. Apache Kafka does so by itself with min.insync.replicas when it has eligible leader
+// replicas (KIP-966), and the scripts would see it everywhere.
+func (r *run) setDefault(key, value string) {
+	r.Helper()
+	r.quiet(1, &kmsg.IncrementalAlterConfigsRequest{Resources: []kmsg.IncrementalAlterConfigsRequestResource{{
+		ResourceType: kmsg.ConfigResourceTypeBroker,
+		Configs:      []kmsg.IncrementalAlterConfigsRequestResourceConfig{{Name: key, Value: &value}}}}})
+	r.settle()
 }
 
 // absentID is the id of no topic.
@@ -106,7 +118,7 @@ func (r *run) all(step string, req kmsg.Request, vs ...int16) {
 // ask sends a request and notes the answer, which may be that the broker hangs up or stays silent: then it returns nil.
 func (r *run) ask(step string, v int16, req kmsg.Request) kmsg.Response {
 	r.Helper()
-	resp, err := r.exchange(v, req)
+	resp, err := r.exchange(v, req, answerTimeout)
 	switch {
 	case errors.Is(err, errHungUp), errors.Is(err, os.ErrDeadlineExceeded):
 		state := "closed"
@@ -132,7 +144,7 @@ func (r *run) shout(step string, v int16, req kmsg.Request) {
 		r.Fatalf("%s: %s: %v", r.script, step, err)
 	}
 	state := "open"
-	if _, err := r.exchange(0, kmsg.NewPtrApiVersionsRequest()); err != nil {
+	if _, err := r.exchange(0, kmsg.NewPtrApiVersionsRequest(), answerTimeout); err != nil {
 		state = "closed"
 		r.conn.Close()
 		r.connect()
@@ -140,11 +152,11 @@ func (r *run) shout(step string, v int16, req kmsg.Request) {
 	r.note(step, v, req, []field{{"", "Connection", state}})
 }
 
-func (r *run) exchange(v int16, req kmsg.Request) (kmsg.Response, error) {
+func (r *run) exchange(v int16, req kmsg.Request, wait time.Duration) (kmsg.Response, error) {
 	if err := r.conn.send(v, req); err != nil {
 		return nil, err
 	}
-	return r.conn.receive(v, req)
+	return r.conn.receive(v, req, wait)
 }
 
 func (r *run) note(step string, v int16, req kmsg.Request, fields []field) {
@@ -154,7 +166,7 @@ func (r *run) note(step string, v int16, req kmsg.Request, fields []field) {
 // quiet sends a request whose answer is not noted.
 func (r *run) quiet(v int16, req kmsg.Request) kmsg.Response {
 	r.Helper()
-	resp, err := r.exchange(v, req)
+	resp, err := r.exchange(v, req, preparedTimeout)
 	if err != nil {
 		r.Fatalf("%s: %s: %v", r.script, kmsg.NameForKey(req.Key()), err)
 	}
@@ -176,20 +188,25 @@ func (r *run) create(name string, partitions int32, config ...string) [16]byte {
 	}
 	if name != barrierTopic {
 		r.settle()
-	} else {
-		r.await(name)
 	}
+	r.await(name, partitions)
 	return resp.Topics[0].TopicID
 }
 
-func (r *run) await(name string) {
+// await waits until a topic's partitions serve.
+func (r *run) await(name string, partitions int32) {
+	r.Helper()
+	var ask []listed
+	for p := range partitions {
+		ask = append(ask, at(p, -1))
+	}
 	for begun := time.Now(); ; time.Sleep(5 * time.Millisecond) {
-		resp := r.quiet(12, &kmsg.MetadataRequest{Topics: []kmsg.MetadataRequestTopic{{Topic: &name}}}).(*kmsg.MetadataResponse)
-		if resp.Topics[0].ErrorCode == 0 {
+		resp := r.quiet(9, listOf(name, ask...)).(*kmsg.ListOffsetsResponse)
+		if !slices.ContainsFunc(resp.Topics[0].Partitions, func(p kmsg.ListOffsetsResponseTopicPartition) bool { return p.ErrorCode != 0 }) {
 			return
 		}
-		if time.Since(begun) > answerTimeout {
-			r.Fatalf("topic %s does not appear", name)
+		if time.Since(begun) > preparedTimeout {
+			r.Fatalf("%s: topic %s does not serve: %+v", r.script, name, resp.Topics[0].Partitions)
 		}
 	}
 }
@@ -213,7 +230,7 @@ func (r *run) settle() {
 			if c := resp.Resources[0].Configs; len(c) == 1 && deref(c[0].Value) == value {
 				break
 			}
-			if time.Since(begun) > answerTimeout {
+			if time.Since(begun) > preparedTimeout {
 				r.Fatalf("%s: the broker does not see its metadata", r.script)
 			}
 		}

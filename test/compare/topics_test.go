@@ -116,7 +116,9 @@ func tellDeleteTopics(r *run) {
 	r.each("none", func(v int16) kmsg.Request { return byName(v) })
 	id := r.create("gone-id", 1)
 	type t = kmsg.DeleteTopicsRequestTopic
-	ask := func(step string, ts ...t) { r.all(step, &kmsg.DeleteTopicsRequest{TimeoutMillis: 10000, Topics: ts}, 6) }
+	ask := func(step string, ts ...t) {
+		r.all(step, &kmsg.DeleteTopicsRequest{TimeoutMillis: 10000, Topics: ts}, 6)
+	}
 	ask("by an absent id", t{TopicID: absentID})
 	ask("by a zero id", t{})
 	ask("by name and id", t{Topic: ptr("gone-id"), TopicID: id})

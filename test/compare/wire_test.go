@@ -12,8 +12,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// answerTimeout bounds the wait for one response. The longest that a script asks a broker to wait is half a second.
-const answerTimeout = 5 * time.Second
+// answerTimeout bounds the wait for an answer that is to be noted: a broker that takes longer stays silent. Scripts ask no
+// broker to wait as long. preparedTimeout bounds that for the other ones; a JVM that has just started is slow.
+const (
+	answerTimeout   = 5 * time.Second
+	preparedTimeout = time.Minute
+)
 
 // conn is one TCP connection to a broker, for one request at a time.
 type conn struct {
@@ -23,7 +27,7 @@ type conn struct {
 }
 
 func dial(address string) (*conn, error) {
-	c, err := net.DialTimeout("tcp", address, answerTimeout)
+	c, err := net.DialTimeout("tcp", address, preparedTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -42,8 +46,8 @@ func (c *conn) send(v int16, req kmsg.Request) error {
 }
 
 // receive reads the response to req and decodes it in version v.
-func (c *conn) receive(v int16, req kmsg.Request) (kmsg.Response, error) {
-	body, err := c.frame(answerTimeout)
+func (c *conn) receive(v int16, req kmsg.Request, wait time.Duration) (kmsg.Response, error) {
+	body, err := c.frame(wait)
 	if err != nil {
 		return nil, err
 	}

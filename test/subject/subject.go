@@ -249,6 +249,13 @@ func (b *Broker) Alive() bool {
 	}
 }
 
+// Output is all that the broker has printed, over its restarts.
+func (b *Broker) Output() string {
+	b.log.mu.Lock()
+	defer b.log.mu.Unlock()
+	return b.log.text.String()
+}
+
 // RSS is the memory of the process in bytes, now and at its highest; it needs Linux.
 func (b *Broker) RSS() (now, highest int64, err error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", b.command.Process.Pid))

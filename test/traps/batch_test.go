@@ -27,7 +27,6 @@ const (
 	invalidProducerEpoch   = 47
 	duplicateSequence      = 46
 	securityDisabled       = 54
-	delegationAuthDisabled = 61
 	unknownTopicID         = 100
 	inconsistentTopicID    = 103
 	unsupportedCompression = 76
@@ -121,10 +120,14 @@ func fetchOf(topic string, offset int64) *kmsg.FetchRequest {
 	return req
 }
 
-// fetch reads from an offset in a version that names topics.
-func fetch(c *client, topic string, offset int64) kmsg.FetchResponseTopicPartition {
+// fetch reads from an offset in a version that names topics. It does not wait for records, but for the log to be open.
+func fetch(c *client, topic string, offset int64) (p kmsg.FetchResponseTopicPartition) {
 	c.t.Helper()
-	return ask[*kmsg.FetchResponse](c, 12, fetchOf(topic, offset)).Topics[0].Partitions[0]
+	within(c.t, answerTimeout, func() string {
+		p = ask[*kmsg.FetchResponse](c, 12, fetchOf(topic, offset)).Topics[0].Partitions[0]
+		return map[bool]string{true: "the partition has no leader"}[p.ErrorCode == notLeader]
+	})
+	return p
 }
 
 // batches are the record batches in the bytes that a fetch returned; a cut last one fails the test.

@@ -87,6 +87,12 @@ func created(c *client, topic string) kmsg.CreateTopicsResponseTopic {
 	if made.ErrorCode != 0 {
 		c.t.Fatalf("CreateTopics: error %d %s", made.ErrorCode, orNothing(made.ErrorMessage))
 	}
+	within(c.t, answerTimeout, func() string { // Apache Kafka answers before the topic can be used
+		if m := topicOf(c, topic); m.TopicID != made.TopicID || fetch(c, topic, 0).ErrorCode != 0 {
+			return "the topic is not there"
+		}
+		return ""
+	})
 	return made
 }
 
@@ -150,7 +156,7 @@ func TestX32OffsetsAreFilledInFullAnswers(t *testing.T) {
 	c := shared(t)
 	for _, records := range []int{0, 3} {
 		topic := subject.Topic(t, subject.Address(t), 1)
-		within(t, 5*time.Second, func() string { return map[bool]string{false: "not open"}[fetch(c, topic, 0).ErrorCode == 0] })
+		fetch(c, topic, 0) // once it is open
 		for range records {
 			written(c, topic, batch{values: []string{"x"}})
 		}

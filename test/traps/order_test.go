@@ -73,6 +73,22 @@ func TestX10ResponsesComeInRequestOrder(t *testing.T) {
 	}
 }
 
+// order is one of answers, not of work. A produce behind a long poll of its own partition must not wait for the poll
+// to end: it ends the poll. Apache Kafka serves one request after another, and here would need the whole minute.
+func TestX10ProduceEndsTheLongPollBeforeIt(t *testing.T) {
+	subject.OnlyOurs(t)
+	topic := subject.Topic(t, subject.Address(t), 1)
+	c := shared(t)
+	poll := fetchOf(topic, 0)
+	poll.MaxWaitMillis, poll.MinBytes = 60_000, 1
+	polled := c.send(12, poll)
+	write := produceOf(topic, batch{values: []string{"x"}}.bytes())
+	wrote := c.send(9, write)
+	p := c.receive(polled, poll).(*kmsg.FetchResponse).Topics[0].Partitions[0]
+	equal(t, "batches in the poll", len(batches(c, p.RecordBatches)), 1)
+	equal(t, "error of the produce", c.receive(wrote, write).(*kmsg.ProduceResponse).Topics[0].Partitions[0].ErrorCode, 0)
+}
+
 // restarts runs check before and after a clean stop and a kill, again and again, with whether the last end was a kill.
 func restarts(t *testing.T, b *subject.Broker, check func(c *client, killed bool)) {
 	t.Helper()
@@ -266,20 +282,24 @@ func TestX15TopicIDIsKnownOnceCreated(t *testing.T) {
 		send := produceOf("", batch{values: []string{"x"}}.bytes())
 		send.Topics[0].TopicID = made.TopicID
 		send.Topics[0].Partitions[0].Partition = int32(i % 2)
-		equal(t, "error of Produce by id", ask[*kmsg.ProduceResponse](other, 13, send).Topics[0].Partitions[0].ErrorCode, 0)
 		read := fetchOf("", 0)
 		read.Topics[0].TopicID = made.TopicID
-		within(t, 5*time.Second, func() string {
-			switch code := ask[*kmsg.FetchResponse](other, 16, read).Topics[0].Partitions[0].ErrorCode; code {
-			case 0:
-				return ""
-			case notLeader: // the log is being opened, and this fetch does not wait
-				return "the partition is not there"
-			default:
-				t.Fatalf("Fetch by id: error %d", code)
-				return ""
-			}
-		})
+		for what, try := range map[string]func() int16{
+			"Produce": func() int16 { return ask[*kmsg.ProduceResponse](other, 13, send).Topics[0].Partitions[0].ErrorCode },
+			"Fetch":   func() int16 { return ask[*kmsg.FetchResponse](other, 16, read).Topics[0].Partitions[0].ErrorCode },
+		} {
+			within(t, 5*time.Second, func() string {
+				switch code := try(); code {
+				case 0:
+					return ""
+				case notLeader: // known, but its log is being opened, and this fetch does not wait
+					return "the partition is not open"
+				default:
+					t.Fatalf("%s by id: error %d", what, code)
+					return ""
+				}
+			})
+		}
 		meta := kmsg.NewPtrMetadataRequest()
 		meta.Topics = []kmsg.MetadataRequestTopic{{TopicID: made.TopicID}}
 		equal(t, "error of Metadata by id", ask[*kmsg.MetadataResponse](other, 12, meta).Topics[0].ErrorCode, 0)

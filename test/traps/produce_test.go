@@ -179,6 +179,27 @@ func TestX24ProducerIDsAreNeverGivenTwice(t *testing.T) {
 	})
 }
 
+// a producer that was idle for longer than its state is kept goes on with its id and its sequence.
+func TestX24IdleProducerGoesOnAfterItsStateExpired(t *testing.T) {
+	b := subject.Start(t, t.TempDir(), "producer.id.expiration.ms=100", "producer.id.expiration.check.interval.ms=20")
+	topic := subject.Topic(t, b.Address, 1)
+	c := dial(t, b.Address)
+	producer := newProducer(c)
+	live := of(producer, 0, 0, 3)
+	live.at = 0
+	written(c, topic, live)
+	describe := kmsg.NewPtrDescribeProducersRequest()
+	describe.Topics = []kmsg.DescribeProducersRequestTopic{{Topic: topic, Partitions: []int32{0}}}
+	within(t, answerTimeout, func() string {
+		p := ask[*kmsg.DescribeProducersResponse](c, 0, describe).Topics[0].Partitions[0]
+		if len(p.ActiveProducers) > 0 {
+			return fmt.Sprintf("the producer is still known: %+v", p.ActiveProducers)
+		}
+		return ""
+	})
+	equal(t, "offset after the state expired", written(c, topic, of(producer, 0, 3, 2)), 3)
+}
+
 // since 4.0 a record more than an hour ahead is refused, which surprises replays; the topic's setting allows it.
 func TestX25TimestampsMoreThanAnHourAhead(t *testing.T) {
 	address := subject.Address(t)

@@ -16,6 +16,7 @@ const (
 	DescribeConfigs Operation = 10
 	AlterConfigs    Operation = 11
 	IdempotentWrite Operation = 12
+	TwoPhaseCommit  Operation = 15
 )
 
 // Resource is the kind of thing that is protected. The numbers are Kafka's (S-30).
@@ -67,5 +68,5 @@ var operations = map[Resource][]Operation{
 	Topic:           {Read, Write, Create, Delete, Alter, Describe, DescribeConfigs, AlterConfigs},
 	Group:           {Read, Delete, Describe, DescribeConfigs, AlterConfigs},
 	Cluster:         {Create, ClusterAction, DescribeConfigs, AlterConfigs, IdempotentWrite, Alter, Describe},
-	TransactionalID: {Describe, Write},
+	TransactionalID: {Describe, Write, TwoPhaseCommit},
 }

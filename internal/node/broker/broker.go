@@ -395,7 +395,7 @@ func (b *Broker) serve() error {
 		b.checkpoint(commitlog.LogStarts, logStart)
 	})
 	b.every(ctx, &tasks, "retention", b.config.RetentionCheckInterval, b.retain)
-	b.every(ctx, &tasks, "producer expiry", 10*time.Minute, b.expireProducers)
+	b.every(ctx, &tasks, "producer expiry", b.config.ProducerExpiryCheckInterval, b.expireProducers)
 	b.server.Serve()
 	b.onStop(b.server.Close) // before the logs: nobody is told of a failure that is only our end
 	return nil

@@ -4,13 +4,12 @@ package partition
 
 import (
 	"errors"
+	"log/slog"
 	"sync/atomic"
-	"time"
 
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/core/replica"
 	"github.com/moldau/moldau/internal/kit/env"
-	"github.com/moldau/moldau/internal/proto/record"
 	"github.com/moldau/moldau/internal/store/commitlog"
 )
 
@@ -37,8 +36,9 @@ type Partition struct {
 	ID   moldau.TopicID
 	Dir  string // the log directory that holds it
 
-	clock env.Clock
-	stats *TopicStats
+	clock  env.Clock
+	stats  *TopicStats
+	logger *slog.Logger
 
 	// Read without the mutex. The log is set before state becomes online. The high watermark and the stable offset are
 	// stored after the bytes below them can be read.
@@ -50,7 +50,7 @@ type Partition struct {
 
 	mu struct {
 		env.Mutex
-		leadership Leadership
+		leadership *Leadership     // nil until Lead
 		leader     *replica.Leader // nil while not leading or loading
 		waiting    waitlist
 		unflushed  int64 // messages since the last flush was asked for
@@ -73,7 +73,9 @@ type Leadership struct {
 
 // New returns a partition whose log is still to be opened.
 func New(name moldau.TopicPartition, id moldau.TopicID, dir string, clock env.Clock, flusher *Flusher, stats *TopicStats, s *Settings) *Partition {
-	p := &Partition{Name: name, ID: id, Dir: dir, clock: clock, flusher: flusher, stats: stats, settled: make(chan struct{})}
+	p := &Partition{
+		Name: name, ID: id, Dir: dir, clock: clock, flusher: flusher, logger: flusher.logger, stats: stats, settled: make(chan struct{}),
+	}
 	p.settings.Store(s)
 	return p
 }
@@ -88,102 +90,117 @@ func (p *Partition) Stats() *TopicStats { return p.stats }
 // the log is being opened it only notes the leadership.
 func (p *Partition) Lead(l Leadership) error {
 	p.mu.Lock()
-	p.mu.leadership = l
-	if state(p.state.Load()) != online {
+	p.mu.leadership = &l
+	var n news
+	var err error
+	switch state(p.state.Load()) {
+	case online:
+		n, err = p.leadLocked()
+	case loading:
 		p.epoch.Store(int32(l.Epoch))
-		p.mu.Unlock()
-		return nil
 	}
-	done, err := p.leadLocked()
 	p.mu.Unlock()
-	p.release(done, -1)
+	p.tell(n)
 	return err
 }
 
-// leadLocked puts the noted leadership into effect. The epoch is in the log's cache before anything is served.
-func (p *Partition) leadLocked() ([]waiter, error) {
+// leadLocked puts the noted leadership into effect, if there is one. The epoch is in the log's cache before anything is
+// served.
+func (p *Partition) leadLocked() (news, error) {
 	l, s := p.mu.leadership, p.settings.Load()
+	if l == nil {
+		return news{}, nil
+	}
+	cfg := replica.Config{
+		Self: l.Self, Epoch: l.Epoch, Began: p.clock.Now(), Replicas: l.Replicas, InSync: l.InSync,
+		MinInSync: s.MinInSync, Durable: s.durable(),
+	}
+	if cfg.Durable {
+		p.flusher.mark(p) // what was appended before is not synced, perhaps
+	}
 	if p.mu.leader != nil && p.mu.leader.Epoch() == l.Epoch {
-		p.mu.leader.Reconfigured(l.InSync, s.MinInSync, s.durable())
+		p.mu.leader.Reconfigured(cfg)
 		return p.advanceLocked(), nil
 	}
 	if err := p.log.AssignEpoch(l.Epoch); err != nil {
-		p.failLocked(err)
-		return p.mu.waiting.all(), err
+		return p.failLocked(err), err
 	}
 	p.epoch.Store(int32(l.Epoch))
 	end := p.log.End()
-	cfg := replica.Config{
-		Self: l.Self, Epoch: l.Epoch, Replicas: l.Replicas, InSync: l.InSync,
-		MinInSync: s.MinInSync, Durable: s.durable(),
-	}
-	known := min(moldau.Offset(p.highWatermark.Load()), end)
-	p.mu.leader = replica.NewLeader(cfg, end, min(p.log.RecoveryPoint(), end), known)
-	if p.mu.leader.Durable() {
-		p.flusher.mark(p)
-	}
-	return p.advanceLocked(), nil
+	p.mu.leader = replica.NewLeader(cfg, end, min(p.log.RecoveryPoint(), end), min(p.HighWatermark(), end))
+	n := p.advanceLocked()
+	n.readable = -1 // a fetch with the epoch before is told so (W-45)
+	return n, nil
 }
 
-// Opened hands the partition its log and ends loading. known is the high watermark that was checkpointed.
+// Opened hands the partition its log and ends loading. known is the high watermark that was checkpointed. After an error
+// the log stays the caller's.
 func (p *Partition) Opened(log *commitlog.Log, known moldau.Offset) error {
 	p.mu.Lock()
-	if state(p.state.Load()) != loading {
+	switch state(p.state.Load()) {
+	case gone:
 		p.mu.Unlock()
 		return ErrGone
+	case loading:
+	default:
+		p.mu.Unlock()
+		return ErrOffline
 	}
 	p.log = log
 	known = max(log.Start(), min(known, log.End()))
 	p.highWatermark.Store(int64(known))
 	p.stable.Store(int64(known))
-	p.state.Store(int32(online))
-	done, err := p.leadLocked()
+	n, err := p.leadLocked()
+	if err != nil {
+		p.log = nil // nobody has seen it
+	} else {
+		p.state.Store(int32(online))
+		close(p.settled)
+		n.readable = -1
+	}
 	p.mu.Unlock()
-	close(p.settled)
-	p.release(done, -1)
+	p.tell(n)
 	return err
 }
 
 // Fail takes the partition offline: its log could not be opened, or its directory failed.
 func (p *Partition) Fail(why error) {
 	p.mu.Lock()
-	wasLoading := state(p.state.Load()) == loading
-	p.failLocked(why)
-	done := p.mu.waiting.all()
+	n := p.failLocked(why)
 	p.mu.Unlock()
-	if wasLoading {
-		close(p.settled)
-	}
-	for _, w := range done {
-		w.Committed(w.index, moldau.KafkaStorageError)
-	}
-	p.watchers.mark(-1)
+	p.tell(n)
 }
 
-func (p *Partition) failLocked(why error) {
-	if state(p.state.Load()) != gone {
-		p.state.Store(int32(offline))
-		p.mu.failure = why
+// failLocked takes the partition offline. Nothing is acknowledged any more, also what was written before the failure:
+// what a failed write or sync has left is known only after a recovery (KAFKA-10778).
+func (p *Partition) failLocked(why error) news {
+	switch state(p.state.Load()) {
+	case gone, offline:
+		return news{}
+	case loading:
+		close(p.settled)
 	}
+	p.state.Store(int32(offline))
+	p.mu.failure = why
+	return news{done: p.mu.waiting.all(), code: moldau.KafkaStorageError, readable: -1}
 }
 
 // Gone ends the partition's service. It returns the log, if one was opened, for the caller to close and remove; nobody
-// appends to it any more, and reads under way hold their files.
+// appends to it any more, and reads under way hold their files. A second call returns nil.
 func (p *Partition) Gone() *commitlog.Log {
 	p.mu.Lock()
-	wasLoading := state(p.state.Load()) == loading
-	p.state.Store(int32(gone))
-	p.mu.leader = nil
-	done := p.mu.waiting.all()
-	log := p.log
-	p.mu.Unlock()
-	if wasLoading {
+	before := state(p.state.Swap(int32(gone)))
+	if before == loading {
 		close(p.settled)
 	}
-	for _, w := range done {
-		w.Committed(w.index, moldau.NotLeaderOrFollower)
+	p.mu.leader = nil
+	n := news{done: p.mu.waiting.all(), code: moldau.NotLeaderOrFollower, readable: -1}
+	log := p.log
+	p.mu.Unlock()
+	p.tell(n)
+	if before == gone {
+		return nil
 	}
-	p.watchers.mark(-1)
 	return log
 }
 
@@ -255,241 +272,35 @@ func (p *Partition) CheckEpoch(known moldau.LeaderEpoch) moldau.Code {
 	}
 }
 
+// news is what a change under the mutex has to tell outside of it.
+type news struct {
+	done     []waiter // who need not wait any more
+	code     moldau.Code
+	readable int // how many bytes became readable; negative wakes every fetcher
+}
+
+// tell answers waiters and wakes fetchers. It is called without the mutex.
+func (p *Partition) tell(n news) {
+	for _, w := range n.done {
+		w.Committed(w.index, n.code)
+	}
+	if n.readable != 0 {
+		p.watchers.mark(n.readable)
+	}
+}
+
 // advanceLocked publishes the leader's high watermark and takes off those who waited for it.
-func (p *Partition) advanceLocked() []waiter {
+func (p *Partition) advanceLocked() news {
 	hw := p.mu.leader.HighWatermark()
 	stable := hw
 	if first, open := p.log.FirstUnstable(hw); open && first < hw {
 		stable = first
 	}
-	p.highWatermark.Store(int64(hw))
-	p.stable.Store(int64(stable))
-	return p.mu.waiting.passed(hw)
-}
-
-// release answers waiters and wakes fetchers, outside the mutex. n is how many bytes became readable.
-func (p *Partition) release(done []waiter, n int) {
-	for _, w := range done {
-		w.Committed(w.index, moldau.None)
+	moved := p.highWatermark.Swap(int64(hw)) != int64(hw)
+	moved = p.stable.Swap(int64(stable)) != int64(stable) || moved
+	n := news{done: p.mu.waiting.passed(hw)}
+	if moved {
+		n.readable = -1
 	}
-	if n != 0 {
-		p.watchers.mark(n)
-	}
-}
-
-// Appended is where a batch went.
-type Appended struct {
-	Base     moldau.Offset
-	Last     moldau.Offset
-	LogStart moldau.Offset
-	// Timestamp is the broker's where the topic has LogAppendTime, else NoTimestamp.
-	Timestamp moldau.Timestamp
-	// Parked is set where the answer must wait: the Waiter that was given to Append is told the outcome.
-	Parked bool
-}
-
-// Waiter is told the outcome of an append that was parked: None once the high watermark has passed it, else why it never
-// will. index is what the waiter gave to tell its appends apart. The call is made outside of any lock, and is not to block.
-type Waiter interface {
-	Committed(index int, code moldau.Code)
-}
-
-// Append takes one batch that was checked against the topic's settings, stamps it in place and appends it. With all set
-// (acks=all) it refuses while too few replicas are in sync (L-12) and, where the high watermark does not pass the batch
-// at once, parks w, which is told the outcome with index.
-func (p *Partition) Append(b record.Batch, all bool, w Waiter, index int) (Appended, moldau.Code, error) {
-	s := p.settings.Load()
-	p.mu.Lock()
-	if code := p.refusal(); code != moldau.None {
-		p.mu.Unlock()
-		return Appended{}, code, p.Failure()
-	}
-	if p.mu.leader == nil {
-		p.mu.Unlock()
-		return Appended{}, moldau.NotLeaderOrFollower, nil
-	}
-	if all && !p.mu.leader.EnoughInSync() {
-		p.mu.Unlock()
-		return Appended{}, moldau.NotEnoughReplicas, nil
-	}
-	res, fresh, err := p.writeLocked(b, s)
-	if err != nil {
-		code := codeOf(err)
-		var failed []waiter
-		if code == moldau.KafkaStorageError {
-			p.failLocked(err)
-			failed = p.mu.waiting.all()
-		}
-		p.mu.Unlock()
-		for _, w := range failed {
-			w.Committed(w.index, moldau.KafkaStorageError)
-		}
-		if code == moldau.KafkaStorageError {
-			p.watchers.mark(-1)
-		}
-		return Appended{}, code, err
-	}
-	var passed []waiter
-	before := p.highWatermark.Load()
-	if fresh {
-		p.mu.leader.Appended(res.Last + 1)
-		passed = p.advanceLocked()
-		p.askFlushLocked(int64(b.Count()), s)
-	}
-	hw := p.highWatermark.Load()
-	if all && moldau.Offset(hw) <= res.Last {
-		p.mu.waiting.add(waiter{res.Last + 1, w, index})
-		res.Parked = true
-	}
-	p.mu.Unlock()
-	readable := 0
-	if hw != before {
-		readable = len(b)
-	}
-	p.release(passed, readable)
-	return res, moldau.None, nil
-}
-
-// writeLocked appends b unless it is a retry of a batch that is in the log already (L-20); fresh tells which.
-func (p *Partition) writeLocked(b record.Batch, s *Settings) (res Appended, fresh bool, err error) {
-	res.Timestamp = moldau.NoTimestamp
-	dup, err := p.log.CheckProducer(b)
-	if err != nil {
-		return Appended{}, false, err
-	}
-	res.LogStart = p.log.Start()
-	if dup != nil {
-		res.Base, res.Last = dup.Base, dup.Last
-		if s.LogAppendTime {
-			res.Timestamp = dup.Timestamp
-		}
-		return res, false, nil
-	}
-	if s.LogAppendTime {
-		res.Timestamp = moldau.Timestamp(p.clock.Now().UnixMilli())
-		b.SetLogAppendTime(res.Timestamp)
-	}
-	at, err := p.log.Append(b, p.mu.leader.Epoch())
-	if err != nil {
-		return Appended{}, false, err
-	}
-	if at.Rolled {
-		p.flusher.mark(p) // the sealed segment is made durable behind the append's back
-	}
-	res.Base, res.Last = at.Base, at.Last
-	return res, true, nil
-}
-
-// askFlushLocked has the flusher sync the log where the topic's flush.messages says so.
-func (p *Partition) askFlushLocked(messages int64, s *Settings) {
-	p.mu.unflushed += messages
-	if p.mu.unflushed >= s.FlushMessages {
-		p.mu.unflushed = 0
-		p.flusher.mark(p)
-	}
-}
-
-// Flush syncs the log and lets the high watermark follow where it waits for that. Appends go on meanwhile.
-func (p *Partition) Flush() error {
-	log := p.Log()
-	if log == nil {
-		return nil
-	}
-	durable, err := log.Flush()
-	if err != nil {
-		p.Fail(err)
-		return err
-	}
-	p.mu.Lock()
-	if p.mu.leader == nil {
-		p.mu.Unlock()
-		return nil
-	}
-	before := p.highWatermark.Load()
-	p.mu.leader.Flushed(min(durable, log.End()))
-	passed := p.advanceLocked()
-	hw := p.highWatermark.Load()
-	p.mu.Unlock()
-	n := 0
-	if hw != before {
-		n = -1
-	}
-	p.release(passed, n)
-	return nil
-}
-
-// ErrAboveHighWatermark: DeleteRecords would delete what is not committed.
-var ErrAboveHighWatermark = errors.New("the offset is above the high watermark")
-
-// DeleteRecords moves the log's start to before, or to the high watermark for -1, and returns the new start (L-54).
-func (p *Partition) DeleteRecords(before moldau.Offset) (moldau.Offset, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.Online() {
-		return 0, ErrOffline
-	}
-	hw := p.HighWatermark()
-	if before == -1 {
-		before = hw
-	}
-	if before < 0 || before > hw {
-		return 0, ErrAboveHighWatermark
-	}
-	if err := p.log.AdvanceStart(before); err != nil {
-		return 0, err
-	}
-	return p.log.Start(), nil
-}
-
-// Retain deletes segments that retention.ms and retention.bytes give up, and returns how many.
-func (p *Partition) Retain(now time.Time) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.Online() {
-		return 0, nil
-	}
-	gone, err := p.log.Retain(now, p.HighWatermark())
-	if err != nil {
-		p.failLocked(err)
-	}
-	return gone.Segments, err
-}
-
-// Reconfigure takes new settings of the topic.
-func (p *Partition) Reconfigure(s *Settings) {
-	p.settings.Store(s)
-	p.mu.Lock()
-	var done []waiter
-	if p.Online() {
-		p.log.Reconfigure(s.Log)
-		if p.mu.leader != nil {
-			done, _ = p.leadLocked() // the epoch is the one that it leads: nothing that can fail
-		}
-	}
-	p.mu.Unlock()
-	p.release(done, 0)
-}
-
-// Locked runs fn on the log with appends held off.
-func (p *Partition) Locked(fn func(*commitlog.Log) error) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.Online() {
-		return ErrOffline
-	}
-	return fn(p.log)
-}
-
-// codeOf is the wire's word for an error of the log.
-func codeOf(err error) moldau.Code {
-	switch {
-	case errors.Is(err, commitlog.ErrOutOfOrderSequence):
-		return moldau.OutOfOrderSequenceNumber
-	case errors.Is(err, commitlog.ErrStaleProducerEpoch):
-		return moldau.InvalidProducerEpoch
-	case errors.Is(err, commitlog.ErrInvalidTxnState):
-		return moldau.InvalidTxnState
-	default:
-		return moldau.KafkaStorageError
-	}
+	return n
 }

@@ -49,7 +49,11 @@ func (p *Partition) Read(r ReadRequest) ReadResult {
 	res.Stable = min(res.Stable, res.HighWatermark)
 	res.Start = p.log.Start()
 	if r.LastRead != moldau.NoEpoch {
-		if epoch, end := p.log.EpochEnd(r.LastRead); epoch < r.LastRead || end < r.At {
+		switch epoch, end := p.log.EpochEnd(r.LastRead); {
+		case end < 0: // an epoch that this log has not heard of: it cannot tell what the two have in common
+			res.Code = moldau.OffsetOutOfRange
+			return res
+		case epoch < r.LastRead || end < r.At:
 			res.Diverging, res.DivergeEpoch, res.DivergeEnd = true, epoch, end
 			return res
 		}
@@ -71,18 +75,25 @@ func (p *Partition) Read(r ReadRequest) ReadResult {
 		res.Code = moldau.OffsetOutOfRange // the start moved past it meanwhile
 		return res
 	case err != nil:
-		p.Fail(err)
-		return refused(moldau.KafkaStorageError)
+		return p.readFailed(err)
 	}
 	res.Region = region
 	if r.Committed && region.Len > 0 {
 		if res.Aborted, err = p.log.AbortedIn(r.At, region.Next); err != nil {
 			region.Release()
-			p.Fail(err)
-			return refused(moldau.KafkaStorageError)
+			return p.readFailed(err)
 		}
 	}
 	return res
+}
+
+// readFailed takes the partition offline, unless it has ended its service meanwhile and its log is closed.
+func (p *Partition) readFailed(err error) ReadResult {
+	if p.Online() {
+		p.Fail(err)
+		p.logger.Error("read failed: the partition is offline", "partition", p.Name.String(), "error", err)
+	}
+	return refused(p.refusal())
 }
 
 // Readable reports whether a fetch at an offset would find records, without looking for them.

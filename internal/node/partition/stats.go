@@ -35,3 +35,15 @@ func (s *TopicStats) Failed(code moldau.Code) {
 		s.InvalidSequence.Add(1)
 	}
 }
+
+// Add takes over the counts of another topic.
+func (s *TopicStats) Add(o *TopicStats) {
+	for _, c := range [...]struct{ to, from *atomic.Int64 }{
+		{&s.MessagesIn, &o.MessagesIn}, {&s.BytesIn, &o.BytesIn}, {&s.BytesOut, &o.BytesOut},
+		{&s.BytesRejected, &o.BytesRejected}, {&s.ProduceRequests, &o.ProduceRequests},
+		{&s.FetchRequests, &o.FetchRequests}, {&s.FailedProduce, &o.FailedProduce}, {&s.FailedFetch, &o.FailedFetch},
+		{&s.InvalidCRC, &o.InvalidCRC}, {&s.InvalidRecord, &o.InvalidRecord}, {&s.InvalidSequence, &o.InvalidSequence},
+	} {
+		c.to.Add(c.from.Load())
+	}
+}

@@ -4,14 +4,17 @@ import (
 	"math/bits"
 	"sync"
 	"sync/atomic"
+
+	"github.com/moldau/moldau/internal/kit/must"
 )
 
 // Frame is the memory of one request. It is pooled and reference counted: the connection holds one reference while the
 // handler runs; who keeps bytes of it longer calls Retain and, in the end, Release.
 type Frame struct {
-	bytes  []byte
-	budget *Budget
-	refs   atomic.Int32
+	bytes   []byte
+	budget  *Budget
+	charged int // bytes taken of budget
+	refs    atomic.Int32
 }
 
 // Retain keeps the frame's bytes until one more Release.
@@ -19,30 +22,48 @@ func (f *Frame) Retain() { f.refs.Add(1) }
 
 // Release gives a reference back. The last one returns the memory to the pool and its bytes to the listener's budget.
 func (f *Frame) Release() {
-	if f.refs.Add(-1) > 0 {
+	left := f.refs.Add(-1)
+	must.True(left >= 0, "a request's frame was released more often than it was retained")
+	if left > 0 {
 		return
 	}
-	if f.budget != nil {
-		f.budget.give(cap(f.bytes))
-		f.budget = nil
-	}
+	f.budget.give(f.charged)
+	f.budget, f.charged = nil, 0
+	f.recycle()
+}
+
+// recycle puts the frame into the pool of its size, with its bytes: one allocation less for each request.
+func (f *Frame) recycle() {
 	if class, ok := classOf(cap(f.bytes)); ok {
-		frames[class].Put(f) // with its bytes: one allocation less for each request
+		frames[class].Put(f)
 	}
 }
 
-// newFrame returns a frame of n bytes that nothing is charged for yet.
-func newFrame(n int) *Frame {
+// newFrame returns a frame of n bytes, for which capacity(n) of the budget have been taken.
+func newFrame(n int, budget *Budget) *Frame {
+	f := pooledFrame(n)
+	f.budget, f.charged = budget, capacity(n)
+	f.refs.Store(1)
+	return f
+}
+
+func pooledFrame(n int) *Frame {
 	if class := classFor(n); class < len(frames) {
 		if f, ok := frames[class].Get().(*Frame); ok {
 			f.bytes = f.bytes[:n]
-			f.refs.Store(1)
 			return f
 		}
 	}
-	f := &Frame{bytes: buffers.get(n)}
-	f.refs.Store(1)
-	return f
+	return &Frame{bytes: make([]byte, n, capacity(n))}
+}
+
+// grow gives the frame n bytes, for which the difference in capacity has been taken of the budget.
+func (f *Frame) grow(n int) {
+	bigger := pooledFrame(n)
+	copy(bigger.bytes, f.bytes)
+	f.bytes, bigger.bytes = bigger.bytes, f.bytes // what comes out of a pool goes back into the same
+	f.charged = capacity(n)
+	bigger.recycle()
 }
 
 // Memory is pooled in powers of two from 512 bytes to 2 MiB; larger pieces are left to the garbage collector.
@@ -57,6 +78,14 @@ var (
 	frames  pools      // of *Frame
 	buffers bufferPool // of *[]byte
 )
+
+// capacity is how many bytes of memory a piece of n bytes takes.
+func capacity(n int) int {
+	if class := classFor(n); class < len(frames) {
+		return 1 << (class + minBufferBits)
+	}
+	return n
+}
 
 // classFor is the pool that serves n bytes; beyond the last pool nothing is pooled.
 func classFor(n int) int {

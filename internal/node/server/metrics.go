@@ -40,8 +40,8 @@ type RequestMetrics struct {
 }
 
 func (m *Metrics) observe(key wire.Key, version int16, took time.Duration) {
-	r := &m.requests[min(int(key), keysMax-1)]
-	r.ByVersion[min(int(version), versionsMax-1)].Add(1)
+	r := m.Request(key)
+	r.ByVersion[min(int(uint16(version)), versionsMax-1)].Add(1) // ApiVersions is answered below 0, too
 	r.TotalTime.Observe(took)
 }
 
@@ -55,7 +55,7 @@ func (m *Metrics) addBudget(listener string, b *Budget) {
 }
 
 // Request returns the counters of one key.
-func (m *Metrics) Request(key wire.Key) *RequestMetrics { return &m.requests[key] }
+func (m *Metrics) Request(key wire.Key) *RequestMetrics { return &m.requests[min(int(key), keysMax-1)] }
 
 // Budgets returns the memory budget of each listener by its name.
 func (m *Metrics) Budgets() map[string]*Budget {

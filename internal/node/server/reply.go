@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/binary"
 	"net"
+	"time"
 
 	"github.com/moldau/moldau/internal/kit/env"
 	"github.com/moldau/moldau/internal/proto/wire"
@@ -24,10 +25,16 @@ type Reply struct {
 	cuts   []cut
 	extra  int // bytes of all regions
 	failed error
+	mute   time.Duration
+
+	gathered gathered
 }
 
 // Fail says that there is no response to give after all: the connection is closed for this reason.
 func (r *Reply) Fail(why error) { r.failed = why }
+
+// Mute keeps the connection from being served for d once the response is sent, as its throttle time says (W-6).
+func (r *Reply) Mute(d time.Duration) { r.mute = max(r.mute, d) }
 
 type cut struct {
 	at     int // the region goes before Buf[at]
@@ -71,7 +78,8 @@ type Pending struct {
 	hangUp error
 }
 
-// Now is a response that write can encode at once.
+// Now is a response that write can encode at once. write is called also where the connection ends before, so that the
+// regions it has are released.
 func Now(write func(*Reply)) Pending { return Pending{write: write} }
 
 // Later is a response that write can encode once ready is closed. Where the connection ends before, cancel is called
@@ -105,6 +113,9 @@ func (p Pending) Await(closed <-chan struct{}) ([]byte, error) {
 		select {
 		case <-p.ready:
 		case <-closed:
+			if p.cancel != nil {
+				p.cancel()
+			}
 			return nil, net.ErrClosed
 		}
 	}
@@ -119,13 +130,11 @@ func (p Pending) Await(closed <-chan struct{}) ([]byte, error) {
 	for _, k := range r.cuts {
 		body = append(body, r.Buf[from:k.at]...)
 		from = k.at
-		pieces, err := readRegion(k.region)
-		if err != nil {
+		b := make([]byte, k.region.Len)
+		if n, err := k.region.File.ReadAt(b, k.region.Pos); n < len(b) {
 			return nil, err
 		}
-		for _, b := range pieces {
-			body = append(body, b...)
-		}
+		body = append(body, b...)
 	}
 	return append(body, r.Buf[from:]...), nil
 }

@@ -1,91 +1,118 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 )
 
-// sendfileMin is the size from which a region goes by sendfile; a smaller one costs less when it is read into the
-// buffer that carries the bytes around it.
-const sendfileMin = 32 << 10
+const (
+	// sendfileMin is the size from which a region goes by sendfile; a smaller one costs less when it is read into the
+	// buffer that carries the bytes around it.
+	sendfileMin = 32 << 10
+	// gatherMax is how many bytes of regions are in memory at a time, however large the response is.
+	gatherMax = 256 << 10
+)
+
+// gathered is what the next write takes: runs of a reply's bytes, and copies of small regions.
+type gathered struct {
+	pieces net.Buffers
+	copies [][]byte // the pieces that go back to the pool
+	size   int      // bytes in copies
+}
+
+func (g *gathered) recycle() {
+	for _, b := range g.copies {
+		buffers.put(b)
+	}
+	clear(g.copies)
+	clear(g.pieces)
+	g.pieces, g.copies, g.size = g.pieces[:0], g.copies[:0], 0
+}
 
 // send writes a reply: runs of bytes and small regions gathered, large regions straight from their files. A short send
 // leaves the stream in an unknown place, so any error ends the connection.
 func (c *conn) send(r *Reply) error {
+	if r.mute > 0 { // before the client has the response, and can answer with its next request
+		c.mutedUntil.Store(c.srv.opt.Env.Clock.Now().Add(r.mute).UnixNano())
+	}
 	if len(r.cuts) == 0 {
 		return c.write(r.Buf)
 	}
-	c.expect(c.srv.opt.Limits.RequestArrival)
-	defer c.stallAt.Store(0)
-	var gather net.Buffers
-	var scratch [][]byte
-	defer func() {
-		for _, b := range scratch {
-			buffers.put(b)
-		}
-	}()
+	g := &r.gathered
+	defer g.recycle()
 	from := 0
 	for _, k := range r.cuts {
 		if k.at > from {
-			gather = append(gather, r.Buf[from:k.at])
+			g.pieces = append(g.pieces, r.Buf[from:k.at])
 			from = k.at
 		}
-		if k.region.Len < sendfileMin || !c.canSendfile(k.region) {
-			pieces, err := readRegion(k.region)
-			scratch = append(scratch, pieces...)
-			if err != nil {
-				return err
-			}
-			gather = append(gather, pieces...)
-			continue
-		}
-		if err := c.writev(&gather, true); err != nil {
-			return err
-		}
-		if err := c.sendfile(k.region); err != nil {
+		if err := c.sendRegion(g, k.region); err != nil {
 			return err
 		}
 	}
 	if from < len(r.Buf) {
-		gather = append(gather, r.Buf[from:])
+		g.pieces = append(g.pieces, r.Buf[from:])
 	}
-	return c.writev(&gather, false)
+	return c.writev(g, false)
 }
 
-// readRegion reads a region into pooled buffers.
-func readRegion(g Region) ([][]byte, error) {
-	var pieces [][]byte
-	for at := 0; at < g.Len; {
-		b := buffers.get(min(g.Len-at, 1<<20))
-		n, err := g.File.ReadAt(b, g.Pos+int64(at))
+// sendRegion sends a region from its file behind what was gathered, or gathers it.
+func (c *conn) sendRegion(g *gathered, region Region) error {
+	if region.Len >= sendfileMin && c.canSendfile(region) {
+		if err := c.writev(g, true); err != nil {
+			return err
+		}
+		if err := c.sendfile(region); !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+	}
+	for at := 0; at < region.Len; {
+		b := buffers.get(min(region.Len-at, gatherMax))
+		g.copies = append(g.copies, b)
+		n, err := region.File.ReadAt(b, region.Pos+int64(at))
 		if n < len(b) {
 			if err == nil || err == io.EOF {
 				err = io.ErrUnexpectedEOF
 			}
-			return append(pieces, b), fmt.Errorf("read %s at %d: %w", g.File.Name(), g.Pos+int64(at), err)
+			return fmt.Errorf("read %s at %d: %w", region.File.Name(), region.Pos+int64(at), err)
 		}
-		pieces = append(pieces, b)
+		g.pieces = append(g.pieces, b)
+		g.size += n
 		at += n
+		if g.size >= gatherMax {
+			if err := c.writev(g, true); err != nil {
+				return err
+			}
+		}
 	}
-	return pieces, nil
+	return nil
 }
 
 // writev sends what was gathered and empties it. With more set, a part of the same response follows at once.
-func (c *conn) writev(gather *net.Buffers, more bool) error {
-	if len(*gather) == 0 {
+func (c *conn) writev(g *gathered, more bool) error {
+	if len(g.pieces) == 0 {
 		return nil
 	}
-	if len(*gather) == 1 {
-		b := (*gather)[0]
-		*gather = (*gather)[:0]
-		if more {
-			return c.writeMore(b)
-		}
-		return c.write(b)
+	defer g.recycle()
+	if len(g.pieces) == 1 && more {
+		return c.writeMore(g.pieces[0])
 	}
-	pieces := *gather
+	if len(g.pieces) == 1 {
+		return c.write(g.pieces[0])
+	}
+	c.taking.begin(g.size)
+	defer c.taking.end()
+	pieces := g.pieces // WriteTo consumes it
 	_, err := pieces.WriteTo(c.nc)
-	*gather = (*gather)[:0]
+	return err
+}
+
+// write sends plain bytes. A peer that takes nothing for long is given up by the sweep.
+func (c *conn) write(b []byte) error {
+	c.taking.begin(len(b))
+	defer c.taking.end()
+	_, err := c.nc.Write(b)
 	return err
 }

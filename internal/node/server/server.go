@@ -10,9 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/moldau/moldau/internal/kit/env"
@@ -46,7 +47,7 @@ type Limits struct {
 	ConnectionsPerIP   int           // max.connections.per.ip
 	ConnectionRate     int           // max.connection.creation.rate, a second
 	Idle               time.Duration // connections.max.idle.ms
-	RequestArrival     time.Duration // for a frame to arrive whole, and for a reader to take a response further
+	RequestArrival     time.Duration // for a frame to arrive whole, and for a client to take a response further
 	SocketSendBytes    int           // socket.send.buffer.bytes, -1 for the system's
 	SocketReceiveBytes int           // socket.receive.buffer.bytes, -1 for the system's
 }
@@ -61,8 +62,8 @@ type Router interface {
 // Route is how one request is served.
 type Route struct {
 	Handle Handler
-	// Overlap lets the next request of the connection begin before this one is answered. Its order was fixed when the
-	// handler returned; only its completion comes later. Without it the next request waits for the answer.
+	// Overlap lets the next request of the connection begin before this one's response is ready. Its order was fixed when
+	// the handler returned; only its completion comes later.
 	Overlap bool
 }
 
@@ -76,8 +77,6 @@ type Options struct {
 	Logger *slog.Logger
 	Router Router
 	Limits Limits
-	// Throttle says how long a connection is muted after its response was sent (W-6). Nil means never.
-	Throttle func(*Call, int) time.Duration
 }
 
 // Server serves listeners. Create it with New, add addresses with Listen, stop it with Close.
@@ -96,12 +95,11 @@ type Server struct {
 		perIP     map[string]int
 		closed    bool
 	}
-	freed chan struct{} // poked when a connection ends: a place may be free
 }
 
 // New returns a server without listeners.
 func New(opt Options) *Server {
-	s := &Server{opt: opt, freed: make(chan struct{}, 1)}
+	s := &Server{opt: opt}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.mu.conns = make(map[*conn]struct{})
 	s.mu.perIP = make(map[string]int)
@@ -162,16 +160,18 @@ func (s *Server) Serve() {
 // Metrics returns the counters of the server.
 func (s *Server) Metrics() *Metrics { return &s.metrics }
 
-// Close stops to accept, lets responses that are ready go out, closes all connections and waits for their goroutines.
+// Close stops to accept, closes all connections and waits for their goroutines. A client whose response was not sent
+// does not know the outcome of its request, as after any loss of a connection. Handlers that wait are told by Call.Waits.
 func (s *Server) Close() {
 	s.CloseListeners()
 	s.cancel()
 	s.mu.Lock()
 	s.mu.closed = true
-	for c := range s.mu.conns {
+	conns := slices.Collect(maps.Keys(s.mu.conns))
+	s.mu.Unlock()
+	for _, c := range conns {
 		c.hangUp(nil)
 	}
-	s.mu.Unlock()
 	s.tasks.Wait()
 }
 
@@ -230,6 +230,7 @@ func (s *Server) admit(nc net.Conn, l Listener) {
 	var victim *conn
 	if limit.Connections > 0 && len(s.mu.conns) >= limit.Connections {
 		victim = s.leastRecentlyUsedLocked()
+		delete(s.mu.conns, victim) // it does not count any more, so that the next who comes finds another
 	}
 	s.mu.conns[c] = struct{}{}
 	s.mu.perIP[ip]++
@@ -267,107 +268,10 @@ func (s *Server) forget(c *conn) {
 	}
 }
 
-// sweepInterval is how often connections are looked over for idleness and stalls. One pass over all of them costs less
-// than a timer for each.
-const sweepInterval = time.Second
-
-func (s *Server) sweep() {
-	for env.Sleep(s.ctx, s.opt.Env.Clock, sweepInterval) == nil {
-		now := s.opt.Env.Clock.Now().UnixNano()
-		var idle, stalled []*conn
-		s.mu.Lock()
-		for c := range s.mu.conns {
-			switch since := now - c.usedAt.Load(); {
-			case c.inFlight():
-				if at := c.stallAt.Load(); at != 0 && now > at {
-					stalled = append(stalled, c)
-				}
-			case s.opt.Limits.Idle > 0 && since > int64(s.opt.Limits.Idle):
-				idle = append(idle, c)
-			}
-		}
-		s.mu.Unlock()
-		for _, c := range idle {
-			c.hangUp(nil) // W-9: the client expects it
-		}
-		for _, c := range stalled {
-			c.hangUp(errStalled)
-		}
-	}
-}
-
-var errStalled = errors.New("the client neither sent the rest of its request nor took its response in time")
-
 func hostOf(a net.Addr) string {
 	host, _, err := net.SplitHostPort(a.String())
 	if err != nil {
 		return a.String()
 	}
 	return host
-}
-
-// pacer spreads events to a rate a second.
-type pacer struct {
-	rate int
-	due  time.Time
-}
-
-// next returns how long to wait before the event that happens now.
-func (p *pacer) next(now time.Time) time.Duration {
-	if p.rate <= 0 {
-		return 0
-	}
-	step := time.Second / time.Duration(p.rate)
-	if p.due.Before(now.Add(-time.Second)) {
-		p.due = now.Add(-time.Second) // an allowance of one second's worth
-	}
-	p.due = p.due.Add(step)
-	return p.due.Sub(now)
-}
-
-// Budget bounds the bytes of requests that a listener holds in memory.
-type Budget struct {
-	limit int64
-	used  atomic.Int64
-	freed chan struct{}
-}
-
-// NewBudget returns a budget of limit bytes.
-func NewBudget(limit int64) *Budget {
-	return &Budget{limit: limit, freed: make(chan struct{}, 1)}
-}
-
-// Used is the number of bytes taken at the moment; Limit is what may be.
-func (b *Budget) Used() int64 { return b.used.Load() }
-
-// Limit is the number of bytes that may be taken.
-func (b *Budget) Limit() int64 { return b.limit }
-
-// take charges n bytes. It reports false when the budget is spent; the charge that reaches the limit may exceed it, so
-// that a request larger than what is left is not refused for ever.
-func (b *Budget) take(n int) bool {
-	if b.used.Add(int64(n))-int64(n) < b.limit {
-		return true
-	}
-	b.used.Add(-int64(n))
-	return false
-}
-
-func (b *Budget) give(n int) {
-	if b.used.Add(-int64(n))+int64(n) >= b.limit {
-		select {
-		case b.freed <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// wakeNext passes the news of free bytes on to the next who waits, if there are any left.
-func (b *Budget) wakeNext() {
-	if b.used.Load() < b.limit {
-		select {
-		case b.freed <- struct{}{}:
-		default:
-		}
-	}
 }

@@ -53,6 +53,7 @@ type Broker struct {
 	RetentionCheckInterval        time.Duration
 	FlushCheckpointInterval       time.Duration // of recovery points
 	StartOffsetCheckpointInterval time.Duration // of log start offsets
+	ProducerExpiryCheckInterval   time.Duration // between two looks for silent producers
 	HWCheckpointInterval          time.Duration // of high watermarks
 	RecoveryThreadsPerDir         int32
 	ProducerIDExpiration          time.Duration // the state of an idempotent producer is forgotten after this silence
@@ -225,6 +226,7 @@ func (r *reader) background(b *Broker) {
 	b.RetentionCheckInterval = r.ms("log.retention.check.interval.ms")
 	b.FlushCheckpointInterval = r.ms("log.flush.offset.checkpoint.interval.ms")
 	b.StartOffsetCheckpointInterval = r.ms("log.flush.start.offset.checkpoint.interval.ms")
+	b.ProducerExpiryCheckInterval = r.ms("producer.id.expiration.check.interval.ms")
 	b.HWCheckpointInterval = r.ms("replica.high.watermark.checkpoint.interval.ms")
 	b.RecoveryThreadsPerDir = r.i32("num.recovery.threads.per.data.dir")
 	b.ProducerIDExpiration = r.ms("producer.id.expiration.ms")

@@ -25,7 +25,7 @@ var hiddenKeys = []row{
 		"Limit on the bytes that throttled leaders send in a second."},
 	{"log.initial.task.delay.ms", TypeLong, "30000", atLeast(0), static, inert,
 		"Time between the start of a broker and its first background work on logs, in milliseconds."},
-	{"producer.id.expiration.check.interval.ms", TypeInt, "600000", atLeast(1), static, inert,
+	{"producer.id.expiration.check.interval.ms", TypeInt, "600000", atLeast(1), static, effect,
 		"Time between two removals of the state of silent producers, in milliseconds."},
 	{"remote.log.index.file.cache.ttl.ms", TypeLong, "900000", atLeast(-1), static, inert,
 		"Time that an unused index from remote storage stays on local disk, in milliseconds."},

@@ -14,7 +14,6 @@ type appender struct {
 	flexible bool
 }
 
-func (a *appender) int8(v int8)   { a.buf = append(a.buf, byte(v)) }
 func (a *appender) int16(v int16) { a.buf = binary.BigEndian.AppendUint16(a.buf, uint16(v)) }
 func (a *appender) int32(v int32) { a.buf = binary.BigEndian.AppendUint32(a.buf, uint32(v)) }
 func (a *appender) int64(v int64) { a.buf = binary.BigEndian.AppendUint64(a.buf, uint64(v)) }

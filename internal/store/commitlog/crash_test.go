@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/moldau/moldau/internal/kit/env/memfs"
+	. "github.com/moldau/moldau/internal/store/commitlog"
 )
 
 var errPower = errors.New("power lost")
@@ -34,7 +35,11 @@ var survivals = []struct {
 // many changes there were.
 func trace(seed uint64, steps, n int) (w *world, changes int, err error) {
 	pick := seeded(seed)
-	w = newWorld(pickConfig(pick))
+	c := pickConfig(pick)
+	if seed%3 > 0 {
+		c.SegmentBytes = 600 // the most interesting things happen between segments
+	}
+	w = newWorld(c)
 	hook, count := powerLoss(n)
 	w.fs.Hook = hook
 	err = w.begin(false)
@@ -60,9 +65,9 @@ func trace(seed uint64, steps, n int) (w *world, changes int, err error) {
 // TestCrashAtEveryChange enumerates: the power goes at each change that a run makes to the disk, with each of several
 // outcomes for what was not synced; and again at each change that the recovery makes.
 func TestCrashAtEveryChange(t *testing.T) {
-	seeds, steps := uint64(6), 40
+	seeds, steps := uint64(12), 50
 	if testing.Short() {
-		seeds, steps = 2, 25
+		seeds, steps = 3, 25
 	}
 	points := 0
 	for seed := range seeds {
@@ -80,6 +85,45 @@ func TestCrashAtEveryChange(t *testing.T) {
 		}
 	}
 	t.Logf("%d crashes", points)
+}
+
+// TestCrashInSweep loses the power while several segments are deleted: what is left has no gap, which a recovery would
+// take for a loss and cut the log there.
+func TestCrashInSweep(t *testing.T) {
+	for n := range 30 {
+		for seed := range uint64(8) {
+			c := DefaultConfig()
+			c.SegmentBytes = 500
+			w := newWorld(c)
+			if err := w.begin(false); err != nil {
+				t.Fatal(err)
+			}
+			for range 30 {
+				if err := w.append(func(label string, n int) int { return n / 2 * len(label) % n }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := w.flush(nil); err != nil { // and the recovery point is not checkpointed
+				t.Fatal(err)
+			}
+			if err := w.log.AdvanceStart(w.log.End() - 2); err != nil {
+				t.Fatal(err)
+			}
+			if r, err := w.log.Retain(w.now, w.end()); err != nil || r.ByStart < 3 {
+				t.Fatal(r, err)
+			}
+			w.fs.Hook, _ = powerLoss(n)
+			if err := w.log.Sweep(w.now); err != nil && !errors.Is(err, errPower) {
+				t.Fatal(err)
+			}
+			if err := w.crash(memfs.Some, seed); err != nil {
+				t.Fatalf("change %d, seed %d: %v", n, seed, err)
+			}
+			if err := w.check(seeded(seed)); err != nil {
+				t.Fatalf("change %d, seed %d: %v", n, seed, err)
+			}
+		}
+	}
 }
 
 func crashAt(seed uint64, steps, n int, keep memfs.Keep, chance uint64) error {

@@ -57,7 +57,7 @@ func parseIdentity(text string) (id Identity, err error) {
 	case props["version"] != "1":
 		return id, fmt.Errorf("version is %q, want 1", props["version"])
 	case !isOwn:
-		return id, errors.New("Apache Kafka has formatted this directory, and Moldau does not change it: " +
+		return id, errors.New("this directory was formatted by Apache Kafka, and Moldau does not change it: " +
 			"set log.dirs to a directory of Moldau's own, and copy the topics from a running Kafka by its protocol")
 	case own != ownVersion:
 		return id, fmt.Errorf("%s is %q, and this program knows %s only: start the version that wrote it, or a later one", ownKey, own, ownVersion)

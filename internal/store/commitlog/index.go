@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path/filepath"
 	"sync/atomic"
 
 	"github.com/moldau/moldau"
@@ -227,7 +228,6 @@ func lastEntry[E entry[E]](f env.File, size int64) (e E, ok bool, err error) {
 
 // save writes the entries in memory to a new file, which stays open; it is not synced.
 func (x *index[E]) save(fsys env.FS) error {
-	mem := x.mem.Load()
 	if err := fsys.Remove(x.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -235,12 +235,7 @@ func (x *index[E]) save(fsys env.FS) error {
 	if err != nil {
 		return err
 	}
-	n := mem.len()
-	var e E
-	b := make([]byte, 0, n*e.size())
-	for i := range n {
-		b = mem.at(i).append(b)
-	}
+	b := x.encode()
 	if len(b) > 0 {
 		if _, err := f.WriteAt(b, 0); err != nil {
 			return errors.Join(err, f.Close())
@@ -250,6 +245,23 @@ func (x *index[E]) save(fsys env.FS) error {
 		return old.Close()
 	}
 	return nil
+}
+
+// replace writes the entries in memory to the index file, which is durable and whole at any time.
+func (x *index[E]) replace(fsys env.FS) error {
+	return env.WriteFile(fsys, filepath.Dir(x.name), filepath.Base(x.name), x.encode())
+}
+
+// encode returns the entries in memory as a file has them.
+func (x *index[E]) encode() []byte {
+	mem := x.mem.Load()
+	n := mem.len()
+	var e E
+	b := make([]byte, 0, n*e.size())
+	for i := range n {
+		b = mem.at(i).append(b)
+	}
+	return b
 }
 
 // load reads the file into memory, for the active segment. valid is asked for each entry and the one before.

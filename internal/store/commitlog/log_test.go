@@ -39,7 +39,8 @@ func batch(t testing.TB, n int, ts moldau.Timestamp, size int) record.Batch {
 	return bt
 }
 
-func TestSmoke(t *testing.T) {
+// TestAppendReadReopen goes the common way on real files: append, read, stop cleanly, stop uncleanly, truncate.
+func TestAppendReadReopen(t *testing.T) {
 	o := options(t)
 	o.Config.SegmentBytes = 20000
 	l := open(t, o)
@@ -94,15 +95,20 @@ func TestSmoke(t *testing.T) {
 	o.Clean = false
 	l = open(t, o)
 	check()
-	t.Logf("%+v", l.Recovery())
+	if r := l.Recovery(); r.Scanned != int64(len(all)) || r.Reason != "" {
+		t.Fatalf("%+v", r)
+	}
 	if e, end := l.EpochEnd(1); e != 1 || end != 600 {
 		t.Fatal(e, end)
 	}
-	for _, ts := range []moldau.Timestamp{0, 1000, 1001, 1100, 1201} {
-		st, ok, err := l.OffsetForTimestamp(ts, l.End())
-		t.Log(ts, st, ok, err)
+	for ts, want := range map[moldau.Timestamp]moldau.Offset{0: 0, 1000: 0, 1001: 1, 1100: 296, 1201: 599} {
+		if st, ok, err := l.OffsetForTimestamp(ts, l.End()); err != nil || !ok || st.Offset != want {
+			t.Errorf("the first record since %d: %+v %v %v, want offset %d", ts, st, ok, err, want)
+		}
 	}
-	t.Log(l.MaxTimestamp())
+	if ts, err := l.LastTimestamp(); err != nil || ts != 1201 {
+		t.Errorf("the last timestamp is %d %v", ts, err)
+	}
 	if _, err := l.TruncateTo(301); err != nil {
 		t.Fatal(err)
 	}

@@ -180,12 +180,17 @@ func (l *Log) locate(v *view, i int, at moldau.Offset, end boundary, page *page)
 	}
 	rel := int32(at - s.base)
 	guess := float64(rel) / float64(max(end.next-s.base, 1))
-	e, _, err := s.offsets.search(s.fsys, page.index[:], guess, func(e offsetEntry) bool { return e.rel <= rel })
+	e, indexed, err := s.offsets.search(s.fsys, page.index[:], guess, func(e offsetEntry) bool { return e.rel <= rel })
 	if err != nil {
 		return boundary{}, err
 	}
 	b := boundary{at, int64(e.pos)}
+	fits := true
 	err = page.walk(s, b.pos, end, func(pos int64, h record.Batch) bool {
+		if indexed && pos == int64(e.pos) && h.LastOffset() != s.base+moldau.Offset(e.rel) {
+			fits = false
+			return false
+		}
 		b.pos = pos
 		if h.LastOffset() >= at {
 			return false
@@ -193,6 +198,9 @@ func (l *Log) locate(v *view, i int, at moldau.Offset, end boundary, page *page)
 		b.pos += int64(h.Size())
 		return true
 	})
+	if !fits {
+		err = errIndexDamaged(s, e)
+	}
 	return b, err
 }
 
@@ -207,13 +215,17 @@ func (l *Log) cut(v *view, i int, from boundary, limit int64, to boundary, minOn
 		}
 	}
 	guess := float64(limit) / float64(max(to.pos, 1))
-	e, _, err := s.offsets.search(s.fsys, page.index[:], guess, func(e offsetEntry) bool { return int64(e.pos) <= limit })
+	e, indexed, err := s.offsets.search(s.fsys, page.index[:], guess, func(e offsetEntry) bool { return int64(e.pos) <= limit })
 	if err != nil {
 		return boundary{}, err
 	}
 	b := from
-	pos := max(from.pos, int64(e.pos))
-	err = page.walk(s, pos, to, func(pos int64, h record.Batch) bool {
+	fits := true
+	err = page.walk(s, max(from.pos, int64(e.pos)), to, func(pos int64, h record.Batch) bool {
+		if indexed && pos == int64(e.pos) && h.LastOffset() != s.base+moldau.Offset(e.rel) {
+			fits = false
+			return false
+		}
 		after := boundary{h.LastOffset() + 1, pos + int64(h.Size())}
 		if after.pos > limit && !(minOne && pos == from.pos) {
 			// The batch before ended here; where it is unknown to us, this one's base says enough.
@@ -225,7 +237,14 @@ func (l *Log) cut(v *view, i int, from boundary, limit int64, to boundary, minOn
 		b = after
 		return after.pos < limit
 	})
+	if !fits {
+		err = errIndexDamaged(s, e)
+	}
 	return b, err
+}
+
+func errIndexDamaged(s *segment, e offsetEntry) error {
+	return fmt.Errorf("index %s is damaged: it does not fit the batch at byte %d", s.offsets.name, e.pos)
 }
 
 // walkWindow is how many bytes a walk over batch headers reads at once: an index interval and one header.

@@ -4,12 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
 	"slices"
 
 	"github.com/moldau/moldau"
-	"github.com/moldau/moldau/internal/kit/env"
 	"github.com/moldau/moldau/internal/proto/record"
 )
 
@@ -112,6 +110,7 @@ func (r *recoverer) startAt(logStart moldau.Offset) error {
 	}
 	r.l.namesDirty.Store(true)
 	r.segs = append(r.segs, s)
+	r.untrusted = math.MaxInt64 // none of the segments scanned is left
 	return nil
 }
 
@@ -215,6 +214,13 @@ func (r *recoverer) believe(s *segment, next moldau.Offset) error {
 	if s.next > next {
 		return fmt.Errorf("segment %d ends at offset %d, above the base of the next one, %d", s.base, s.next, next)
 	}
+	// The segment is believed at the next start too, so its new indexes have to be durable, and whole at any time.
+	s.addTime()
+	if err := errors.Join(s.offsets.replace(s.fsys), s.times.replace(s.fsys)); err != nil {
+		return fmt.Errorf("write the indexes of segment %d: %w", s.base, err)
+	}
+	s.indexSaved = true
+	s.indexSynced.Store(true)
 	return s.seal(next, s.size)
 }
 
@@ -227,6 +233,7 @@ func (r *recoverer) scan(s *segment, crcFrom moldau.Offset) (whole bool, err err
 	s.next = s.base
 	r.untrusted = min(r.untrusted, s.base)
 	for {
+		sc.full = s.next >= crcFrom
 		h, err := sc.header()
 		if err == nil {
 			err = r.check(s, h, crcFrom)
@@ -306,290 +313,22 @@ func (r *recoverer) cut(i int) error {
 // batchBehind reports whether a whole batch stands behind the damaged one that the scanner has met.
 func (r *recoverer) batchBehind(s *segment) bool {
 	sc := &r.scanner
-	h, err := sc.header()
+	if sc.end-sc.pos < record.HeaderLen {
+		return false
+	}
+	w, err := sc.window(record.HeaderLen)
 	if err != nil {
 		return false
 	}
-	after := h.LastOffset()
-	sc.skip(h.Size())
-	if h, err = sc.header(); err != nil || h.BaseOffset() <= after || !s.fits(h.LastOffset()) {
+	size := record.Batch(w).Size()
+	if size < record.HeaderLen || int64(size) >= sc.end-sc.pos {
+		return false
+	}
+	sc.skip(size)
+	h, err := sc.header()
+	if err != nil || h.BaseOffset() <= s.next || !s.fits(h.LastOffset()) {
 		return false
 	}
 	b, err := sc.whole(h)
 	return err == nil && b.CRCValid()
-}
-
-// checkIndexes looks at the files of a sealed segment's indexes: that they are there, of whole entries, and in reach of
-// the segment.
-func (s *segment) checkIndexes() error {
-	e, ok, err := s.offsets.lastOnDisk(s.fsys)
-	if err != nil {
-		return err
-	}
-	if ok && (e.rel < 0 || int64(e.pos) >= s.size || e.pos <= 0) {
-		return fmt.Errorf("index %s ends with position %d in %d bytes", s.offsets.name, e.pos, s.size)
-	}
-	t, ok, err := s.times.lastOnDisk(s.fsys)
-	if err != nil {
-		return err
-	}
-	if ok && (t.rel < 0 || s.base+moldau.Offset(t.rel) >= s.next) {
-		return fmt.Errorf("index %s ends with offset %d above the segment", s.times.name, s.base+moldau.Offset(t.rel))
-	}
-	return nil
-}
-
-// lastOnDisk returns the last entry of the index file, having checked that the file is one of whole entries.
-func (x *index[E]) lastOnDisk(fsys env.FS) (e E, ok bool, err error) {
-	f, err := fsys.Open(x.name)
-	if err != nil {
-		return e, false, err
-	}
-	defer f.Close()
-	size, err := f.Size()
-	if err != nil || size == 0 {
-		return e, false, err
-	}
-	if size%int64(e.size()) != 0 {
-		return e, false, fmt.Errorf("index %s has %d bytes, not a multiple of %d", x.name, size, e.size())
-	}
-	return lastEntry[E](f, size)
-}
-
-// resume takes the last segment as Close left it: the indexes from their files, the end from the batches behind the last
-// index entry.
-func (s *segment) resume(sc *scanner) error {
-	if s.size == 0 {
-		s.clearIndexes() // it may have no index files yet
-		return nil
-	}
-	const indexLimit = math.MaxInt32
-	offsets, err := s.offsets.load(s.fsys, indexLimit, func(before, e offsetEntry, first bool) bool {
-		return e.pos > 0 && int64(e.pos) < s.size && e.rel >= 0 && (first || e.rel > before.rel && e.pos > before.pos)
-	})
-	if err != nil {
-		return err
-	}
-	times, err := s.times.load(s.fsys, indexLimit, func(before, e timeEntry, first bool) bool {
-		return e.rel >= 0 && e.ts >= 0 && (first || e.ts > before.ts && e.rel > before.rel)
-	})
-	if err != nil {
-		return err
-	}
-	s.setIndexes(offsets, times)
-	at := int64(0)
-	if n := offsets.len(); n > 0 {
-		at = int64(offsets.at(n - 1).pos)
-	}
-	s.next = s.base
-	for sc.reset(s.file, at, s.size); ; {
-		h, err := sc.header()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("segment %d at byte %d: %w", s.base, sc.pos, err)
-		}
-		if h.BaseOffset() < s.next || !s.fits(h.LastOffset()) {
-			return fmt.Errorf("segment %d at byte %d: offset %d, where at least %d has to be", s.base, sc.pos, h.BaseOffset(), s.next)
-		}
-		if n := offsets.len(); n > 0 && sc.pos == at && s.base+moldau.Offset(offsets.at(n-1).rel) != h.LastOffset() {
-			return fmt.Errorf("index %s does not fit the batch at byte %d", s.offsets.name, at)
-		}
-		s.indexed(h, sc.pos, math.MaxInt64) // the entries that are due exist
-		s.next = h.LastOffset() + 1
-		sc.skip(h.Size())
-	}
-	if n := times.len(); n > 0 && s.base+moldau.Offset(times.at(n-1).rel) >= s.next {
-		return fmt.Errorf("index %s goes beyond the segment", s.times.name)
-	}
-	s.indexSaved = true
-	return s.loadFirstTimestamp(sc)
-}
-
-// setIndexes makes loaded indexes those of the active segment.
-func (s *segment) setIndexes(offsets *column[offsetEntry], times *column[timeEntry]) {
-	s.offsets.mem.Store(offsets)
-	s.times.mem.Store(times)
-	s.maxTimestamp.Store(int64(moldau.NoTimestamp))
-	s.maxRel, s.sinceIndex = 0, 0
-	if n := times.len(); n > 0 {
-		s.maxTimestamp.Store(int64(times.at(n - 1).ts))
-		s.maxRel = times.at(n - 1).rel
-	}
-}
-
-// loadFirstTimestamp reads the first batch's timestamp, from which the time to roll counts.
-func (s *segment) loadFirstTimestamp(sc *scanner) error {
-	sc.reset(s.file, 0, s.size)
-	h, err := sc.header()
-	if err != nil {
-		return fmt.Errorf("segment %d at byte 0: %w", s.base, err)
-	}
-	s.firstTimestamp = h.MaxTimestamp()
-	return nil
-}
-
-// recoverEpochs loads the epoch checkpoint and adds what the scan has found behind it. A checkpoint that is missing or
-// damaged is built anew from the epochs that batches bear.
-func (r *recoverer) recoverEpochs(start, end moldau.Offset) error {
-	l := r.l
-	saved, err := readEpochs(l.fsys, l.dir)
-	if err != nil {
-		saved = nil
-		if !errors.Is(err, fs.ErrNotExist) {
-			r.note("leader epochs were collected from the batches: %v", err)
-		}
-		if r.epochs, err = r.collectEpochs(); err != nil {
-			return err
-		}
-	}
-	t := saved
-	for _, e := range r.epochs {
-		if t.at(e.start) != e.epoch {
-			t = t.assign(e.epoch, e.start)
-		}
-	}
-	t = t.truncateTo(end).advanceTo(start)
-	l.epochs.Store(&t)
-	if slices.Equal(t, saved) {
-		l.epochsSaved = &t
-	}
-	return nil
-}
-
-// collectEpochs reads the epochs of all batches.
-func (r *recoverer) collectEpochs() ([]epochStart, error) {
-	var list []epochStart
-	epoch := moldau.NoEpoch
-	for _, s := range r.segs {
-		err := r.eachBatch(s, 0, func(h record.Batch) error {
-			if e := h.LeaderEpoch(); e >= 0 && e != epoch {
-				list = append(list, epochStart{e, h.BaseOffset()})
-				epoch = e
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return list, nil
-}
-
-// eachBatch calls fn with the header of each batch of s from byte pos on.
-func (r *recoverer) eachBatch(s *segment, pos int64, fn func(h record.Batch) error) error {
-	for r.scanner.reset(s.file, pos, s.size); ; {
-		h, err := r.scanner.header()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		size := 0
-		if err == nil {
-			size = h.Size()
-			err = fn(h)
-		}
-		if err != nil {
-			return fmt.Errorf("read segment %d at byte %d: %w", s.base, r.scanner.pos, err)
-		}
-		r.scanner.skip(size)
-	}
-}
-
-// recoverProducers loads the newest usable snapshot and replays the batches behind it.
-func (r *recoverer) recoverProducers(start, end moldau.Offset) error {
-	l := r.l
-	for _, at := range slices.Clone(l.snapshots) {
-		isBase := slices.ContainsFunc(r.segs, func(s *segment) bool { return s.base == at })
-		if at > end || !isBase && at != l.snapshots[len(l.snapshots)-1] {
-			if err := l.removeSnapshot(at); err != nil {
-				return err
-			}
-		}
-	}
-	err := l.loadProducers(&r.scanner, r.segs, min(end, r.untrusted), end, r.note)
-	l.snapshotDurable = noOffset
-	if r.clean {
-		l.snapshotDurable = l.snapshotAt
-	}
-	return err
-}
-
-// loadProducers builds the producers' state at end from the newest snapshot that is not above from, and from the batches
-// behind it. The transaction indexes of segments whose base is at least from are written anew.
-func (l *Log) loadProducers(sc *scanner, segs []*segment, from, end moldau.Offset, note func(string, ...any)) error {
-	l.producers.reset(segs[0].base)
-	l.snapshotAt = segs[0].base
-	for _, at := range slices.Backward(slices.Clone(l.snapshots)) {
-		if at > from {
-			continue
-		}
-		t, err := l.readSnapshot(at)
-		if err == nil {
-			l.producers = t
-			l.snapshotAt = at
-			break
-		}
-		note("a producer snapshot was passed over: %v", err)
-		if err := l.removeSnapshot(at); err != nil {
-			return err
-		}
-	}
-	begin := l.producers.end
-	for i, s := range segs {
-		rebuild := s.base >= from
-		if !rebuild && (s.size == 0 || i+1 < len(segs) && segs[i+1].base <= begin) {
-			continue
-		}
-		aborted, err := l.replaySegment(sc, s, begin)
-		if err != nil {
-			return fmt.Errorf("producers of segment %d: %w", s.base, err)
-		}
-		if rebuild {
-			if err := s.setAborted(aborted); err != nil {
-				return err
-			}
-			l.namesDirty.Store(true)
-		}
-	}
-	l.producers.end = end
-	return nil
-}
-
-// replaySegment replays the batches of s from offset begin on and returns the transactions that they abort.
-func (l *Log) replaySegment(sc *scanner, s *segment, begin moldau.Offset) ([]Aborted, error) {
-	pos := int64(0)
-	if begin > s.base {
-		pg := l.pages.get()
-		defer l.pages.put(pg)
-		rel := int32(min(begin-s.base, maxRelative))
-		e, _, err := s.offsets.search(s.fsys, pg.index[:], 1, func(e offsetEntry) bool { return e.rel < rel })
-		if err != nil {
-			return nil, err
-		}
-		pos = int64(e.pos)
-	}
-	var aborted []Aborted
-	now := l.now()
-	for sc.reset(s.file, pos, s.size); ; {
-		h, err := sc.header()
-		if errors.Is(err, io.EOF) {
-			return aborted, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("byte %d: %w", sc.pos, err)
-		}
-		size := h.Size()
-		if h.BaseOffset() >= begin && h.ProducerID() != moldau.NoProducer {
-			if h.IsControl() {
-				if h, err = sc.whole(h); err != nil {
-					return nil, err
-				}
-			}
-			if a, ok := l.producers.replay(h, now); ok {
-				aborted = append(aborted, a)
-			}
-		}
-		sc.skip(size)
-	}
 }

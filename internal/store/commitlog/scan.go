@@ -7,8 +7,13 @@ import (
 	"github.com/moldau/moldau/internal/proto/record"
 )
 
-// scanBuffer is the number of bytes that a scan over a segment reads at once.
-const scanBuffer = 256 << 10
+// scanBuffer is the number of bytes that a scan over a segment reads at once; where only headers are wanted and batches
+// are larger than strideMin, it reads sparseBuffer at each.
+const (
+	scanBuffer   = 256 << 10
+	sparseBuffer = 512
+	strideMin    = 16 << 10
+)
 
 // scanner walks the batches of a file in order. It is made once and reset for each file, so that its buffer is reused.
 type scanner struct {
@@ -16,12 +21,15 @@ type scanner struct {
 	end  int64 // where the walk stops
 	pos  int64 // of the next batch
 
+	full   bool // whole batches are wanted, not only headers
+	stride int  // size of the last batch
+
 	buf []byte // bytes of the file from at on
 	at  int64
 }
 
 func (s *scanner) reset(f io.ReaderAt, pos, end int64) {
-	s.file, s.pos, s.end = f, pos, end
+	s.file, s.pos, s.end, s.full, s.stride = f, pos, end, false, 0
 	s.buf = s.buf[:0]
 	s.at = pos
 }
@@ -32,7 +40,11 @@ func (s *scanner) window(n int) ([]byte, error) {
 	if from := s.pos - s.at; from >= 0 && from+int64(n) <= int64(len(s.buf)) {
 		return s.buf[from : from+int64(n)], nil
 	}
-	want := int(min(max(int64(n), scanBuffer), s.end-s.pos))
+	ahead := int64(scanBuffer)
+	if !s.full && s.stride > strideMin {
+		ahead = sparseBuffer
+	}
+	want := int(min(max(int64(n), ahead), s.end-s.pos))
 	if cap(s.buf) < want {
 		s.buf = make([]byte, want)
 	}
@@ -89,4 +101,7 @@ func (s *scanner) whole(header record.Batch) (record.Batch, error) {
 }
 
 // skip moves past a batch of size bytes.
-func (s *scanner) skip(size int) { s.pos += int64(size) }
+func (s *scanner) skip(size int) {
+	s.pos += int64(size)
+	s.stride = size
+}

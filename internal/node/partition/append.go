@@ -1,0 +1,156 @@
+package partition
+
+import (
+	"errors"
+
+	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/proto/record"
+	"github.com/moldau/moldau/internal/store/commitlog"
+)
+
+// Appended is where a batch went.
+type Appended struct {
+	Base     moldau.Offset
+	Last     moldau.Offset
+	LogStart moldau.Offset
+	// Timestamp is the broker's where the topic has LogAppendTime, else NoTimestamp.
+	Timestamp moldau.Timestamp
+	// Parked is set where the answer must wait: the Waiter that was given to Append is told the outcome.
+	Parked bool
+}
+
+// Waiter is told the outcome of an append that was parked: None once the high watermark has passed it, else why it never
+// will. index is what the waiter gave to tell its appends apart. The call is made outside of any lock, and is not to block.
+type Waiter interface {
+	Committed(index int, code moldau.Code)
+}
+
+// Append takes one batch that was checked against the topic's settings, stamps it in place and appends it. With all set
+// (acks=all) it refuses while too few replicas are in sync (L-12) and, where the high watermark does not pass the batch
+// at once, parks w, which is told the outcome with index. An I/O error takes the partition offline.
+func (p *Partition) Append(b record.Batch, all bool, w Waiter, index int) (Appended, moldau.Code, error) {
+	p.mu.Lock()
+	res, n, code, err := p.appendLocked(b, all)
+	if res.Parked {
+		p.mu.waiting.add(waiter{res.Last + 1, w, index})
+	}
+	p.mu.Unlock()
+	if err != nil && code == moldau.KafkaStorageError && n.readable != 0 { // this very append has taken it offline
+		p.logger.Error("append failed: the partition is offline", "partition", p.Name.String(), "error", err)
+	}
+	p.tell(n)
+	return res, code, err
+}
+
+func (p *Partition) appendLocked(b record.Batch, all bool) (Appended, news, moldau.Code, error) {
+	if code := p.refusal(); code != moldau.None {
+		return Appended{}, news{}, code, p.mu.failure
+	}
+	leader, s := p.mu.leader, p.settings.Load()
+	switch {
+	case leader == nil:
+		return Appended{}, news{}, moldau.NotLeaderOrFollower, nil
+	case all && !leader.EnoughInSync():
+		return Appended{}, news{}, moldau.NotEnoughReplicas, nil
+	}
+	res, fresh, err := p.writeLocked(b, s)
+	if err != nil {
+		code := codeOf(err)
+		var n news
+		if code == moldau.KafkaStorageError {
+			n = p.failLocked(err)
+		}
+		return Appended{}, n, code, err
+	}
+	var n news
+	if fresh {
+		before := p.HighWatermark()
+		leader.Appended(res.Last + 1)
+		if n = p.advanceLocked(); n.readable != 0 && before == res.Base {
+			n.readable = len(b)
+		}
+		p.askFlushLocked(int64(b.Count()), s)
+	}
+	res.Parked = all && p.HighWatermark() <= res.Last
+	return res, n, moldau.None, nil
+}
+
+// writeLocked appends b unless it is a retry of a batch that is in the log already (L-20); fresh tells which.
+func (p *Partition) writeLocked(b record.Batch, s *Settings) (res Appended, fresh bool, err error) {
+	res.Timestamp = moldau.NoTimestamp
+	dup, err := p.log.CheckProducer(b)
+	if err != nil {
+		return Appended{}, false, err
+	}
+	res.LogStart = p.log.Start()
+	if dup != nil {
+		res.Base, res.Last = dup.Base, dup.Last
+		if s.LogAppendTime {
+			res.Timestamp = dup.Timestamp
+		}
+		return res, false, nil
+	}
+	if s.LogAppendTime {
+		res.Timestamp = moldau.Timestamp(p.clock.Now().UnixMilli())
+		b.SetLogAppendTime(res.Timestamp)
+	}
+	at, err := p.log.Append(b, p.mu.leader.Epoch())
+	if err != nil {
+		return Appended{}, false, err
+	}
+	if at.Rolled {
+		p.flusher.mark(p) // the sealed segment is made durable behind the append's back
+	}
+	res.Base, res.Last = at.Base, at.Last
+	return res, true, nil
+}
+
+// askFlushLocked has the flusher sync the log where the topic's flush.messages says so.
+func (p *Partition) askFlushLocked(messages int64, s *Settings) {
+	p.mu.unflushed += messages
+	if p.mu.unflushed >= s.FlushMessages {
+		p.mu.unflushed = 0
+		p.flusher.mark(p)
+	}
+}
+
+// Flush syncs the log and lets the high watermark follow where it waits for that. Appends go on meanwhile.
+func (p *Partition) Flush() error {
+	log := p.Log()
+	if log == nil {
+		return nil
+	}
+	durable, err := log.Flush()
+	if err != nil {
+		if p.IsGone() {
+			return nil // and its log closed meanwhile
+		}
+		p.Fail(err)
+		return err
+	}
+	p.mu.Lock()
+	var n news
+	if p.Online() && p.mu.leader != nil {
+		p.mu.leader.Flushed(min(durable, log.End()))
+		n = p.advanceLocked()
+	}
+	p.mu.Unlock()
+	p.tell(n)
+	return nil
+}
+
+// codeOf is the wire's word for an error of the log.
+func codeOf(err error) moldau.Code {
+	switch {
+	case errors.Is(err, commitlog.ErrOutOfOrderSequence):
+		return moldau.OutOfOrderSequenceNumber
+	case errors.Is(err, commitlog.ErrStaleProducerEpoch):
+		return moldau.InvalidProducerEpoch
+	case errors.Is(err, commitlog.ErrInvalidTxnState):
+		return moldau.InvalidTxnState
+	case errors.Is(err, commitlog.ErrCoordinatorFenced):
+		return moldau.TransactionCoordinatorFenced
+	default:
+		return moldau.KafkaStorageError
+	}
+}

@@ -1,0 +1,39 @@
+package server
+
+import (
+	"time"
+
+	"github.com/moldau/moldau/internal/proto/wire"
+)
+
+// Call is one request as its handler sees it. It is reused for the connection's next request.
+type Call struct {
+	Key      wire.Key
+	Version  int16
+	ClientID string
+	Body     []byte // borrowed from Frame
+	Frame    *Frame
+	Arrived  time.Time
+	*Peer
+
+	conn *conn
+}
+
+// Peer is what is known of the client at the other end of a connection.
+type Peer struct {
+	Listener  *Listener
+	Remote    string // address without port
+	Principal string // "User:ANONYMOUS" on listeners without authentication (S-14)
+	// Client software as ApiVersions told it (W-31); empty before.
+	Software, SoftwareVersion string
+}
+
+// Waits is for a handler that has to wait for something before it returns: what the client was answered so far goes out,
+// and the channel returned is closed when the connection is, so that nobody waits for a client that is gone.
+func (c *Call) Waits() (closed <-chan struct{}) {
+	if c.conn == nil {
+		return nil
+	}
+	_ = c.conn.flush() // the connection ends with the next write at the latest
+	return c.conn.closed
+}
