@@ -40,7 +40,7 @@ func (b *Broker) produce(c *server.Call) server.Pending {
 	p.refusal = p.refusalOfAll()
 	for t := range req.Topics() {
 		topic, code := p.resolve(t)
-		p.topics = append(p.topics, producedTopic{name: t.Name, id: t.ID, partitions: t.PartitionCount})
+		p.topics = append(p.topics, producedTopic{name: slices.Clone(t.Name), id: t.ID, partitions: t.PartitionCount})
 		for part := range t.Partitions() {
 			p.append(topic, code, part)
 		}
@@ -92,7 +92,7 @@ type outcome struct {
 }
 
 type producedTopic struct {
-	name       []byte // borrowed from the frame until the request is parked
+	name       []byte // a copy: a response may queue behind others, and the frame is released before
 	id         moldau.TopicID
 	partitions int
 }
@@ -238,9 +238,6 @@ func (p *production) Committed(index int, code moldau.Code) {
 
 // wait answers once every parked append has its outcome, or the client's time is up.
 func (p *production) wait() server.Pending {
-	for i := range p.topics {
-		p.topics[i].name = slices.Clone(p.topics[i].name) // the frame is released
-	}
 	p.call = nil
 	p.ready = make(chan struct{})
 	if p.left.Add(-1) == 0 { // the handler's own share

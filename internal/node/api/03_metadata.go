@@ -36,6 +36,7 @@ func describeMetadata(b *Broker, c *server.Call, req *kmsg.MetadataRequest) serv
 	create := kmsg.NewPtrCreateTopicsRequest()
 	create.TimeoutMillis = int32(b.Config.RequestTimeout.Milliseconds())
 	refusals := make(map[string]moldau.Code)
+	late := *c // the response may queue behind others, and c is for the next request then
 	return change(b, c, func(head *metadata.Image) (*lateMetadata, []schema.Record) {
 		for _, name := range missing {
 			create.Topics = append(create.Topics, controller.AutoTopic(head, name, b.command()))
@@ -46,7 +47,7 @@ func describeMetadata(b *Broker, c *server.Call, req *kmsg.MetadataRequest) serv
 				refusals[t.Topic] = code
 			}
 		}
-		return &lateMetadata{fill: func() *kmsg.MetadataResponse { return b.metadataResponse(c, req, refusals) }}, recs
+		return &lateMetadata{fill: func() *kmsg.MetadataResponse { return b.metadataResponse(&late, req, refusals) }}, recs
 	})
 }
 

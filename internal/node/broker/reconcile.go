@@ -18,10 +18,11 @@ import (
 // reconcile makes the partitions of this broker what the metadata says. It runs on the quorum's loop and does no I/O:
 // logs are opened and removed in the background.
 func (b *Broker) reconcile(delta *metadata.Delta) {
+	c := change{b: b, im: delta.New, settings: make(map[string]*partition.Settings), arrivals: make(map[*logDir]*arrival)}
 	for _, step := range delta.Steps(b.config.NodeID) {
 		switch s := step.(type) {
 		case metadata.BecomeLeader:
-			b.lead(delta.New, s)
+			c.lead(s)
 		case metadata.BecomeFollower:
 			// A single broker never follows; the step comes with replication.
 		case metadata.Delete:
@@ -30,26 +31,34 @@ func (b *Broker) reconcile(delta *metadata.Delta) {
 			}
 			b.stats.fold(s.Topic)
 		case metadata.Reconfigure:
-			b.reconfigure(delta.New, s.Resource)
+			c.reconfigure(s.Resource)
 		}
+	}
+	for dir, a := range c.arrivals {
+		b.storage.open(dir, a)
 	}
 }
 
-func (b *Broker) lead(im *metadata.Image, s metadata.BecomeLeader) {
+// change is one delta on its way into the partitions.
+type change struct {
+	b        *Broker
+	im       *metadata.Image
+	settings map[string]*partition.Settings // by topic
+	arrivals map[*logDir]*arrival
+}
+
+func (c *change) settingsOf(topic string) *partition.Settings {
+	if c.settings[topic] == nil {
+		c.settings[topic] = c.b.settings(c.im, topic)
+	}
+	return c.settings[topic]
+}
+
+func (c *change) lead(s metadata.BecomeLeader) {
+	b := c.b
 	p := b.partitions.Get(s.TopicID, s.Partition)
 	if p == nil {
-		tp := moldau.TopicPartition{Topic: s.Topic, Partition: s.Partition}
-		dir, err := b.storage.place(tp, s.TopicID)
-		if err != nil {
-			b.logger.Error("a partition has no place; it is offline", "partition", tp.String(), "error", err)
-			p = partition.New(tp, s.TopicID, "", b.env.Clock, b.flusher, b.stats.of(s.Topic), b.settings(im, s.Topic))
-			p.Fail(err)
-			b.partitions.Add(p)
-			return
-		}
-		p = partition.New(tp, s.TopicID, dir.path, b.env.Clock, b.flusher, b.stats.of(s.Topic), b.settings(im, s.Topic))
-		b.partitions.Add(p)
-		b.storage.open(dir, p)
+		p = c.admit(moldau.TopicPartition{Topic: s.Topic, Partition: s.Partition}, s.TopicID)
 	}
 	err := p.Lead(partition.Leadership{
 		Self: b.config.NodeID, Epoch: s.LeaderEpoch, PartitionEpoch: s.PartitionEpoch, Replicas: s.Replicas, InSync: s.ISR,
@@ -59,21 +68,39 @@ func (b *Broker) lead(im *metadata.Image, s metadata.BecomeLeader) {
 	}
 }
 
+// admit enters a partition that this broker has not had since it started, and has its log opened.
+func (c *change) admit(tp moldau.TopicPartition, id moldau.TopicID) *partition.Partition {
+	b := c.b
+	dir, err := b.storage.place(tp, id)
+	path := ""
+	if dir != nil {
+		path = dir.path
+	}
+	p := partition.New(tp, id, path, b.env.Clock, b.flusher, b.stats.of(tp.Topic), c.settingsOf(tp.Topic))
+	b.partitions.Add(p)
+	if err != nil {
+		b.logger.Error("a partition is offline", "partition", tp.String(), "error", err)
+		p.Fail(err)
+		return p
+	}
+	a := c.arrivals[dir]
+	if a == nil {
+		a = &arrival{ids: make(map[moldau.TopicPartition]moldau.TopicID)}
+		c.arrivals[dir] = a
+	}
+	a.add(dir, p)
+	return p
+}
+
 // reconfigure hands new settings to the partitions that they concern.
-func (b *Broker) reconfigure(im *metadata.Image, r metadata.Resource) {
+func (c *change) reconfigure(r metadata.Resource) {
 	if r.Type != schema.TopicResource && r.Type != schema.BrokerResource {
 		return
 	}
-	made := make(map[string]*partition.Settings)
-	for _, p := range b.partitions.All() {
-		topic := p.Name.Topic
-		if r.Type == schema.TopicResource && topic != r.Name {
-			continue
+	for _, p := range c.b.partitions.All() {
+		if topic := p.Name.Topic; r.Type == schema.BrokerResource || topic == r.Name {
+			p.Reconfigure(c.settingsOf(topic))
 		}
-		if made[topic] == nil {
-			made[topic] = b.settings(im, topic)
-		}
-		p.Reconfigure(made[topic])
 	}
 }
 

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -38,9 +39,13 @@ type logDir struct {
 	clean bool
 	// What the checkpoints said at start.
 	recoveryPoints, highWatermarks, logStarts map[moldau.TopicPartition]moldau.Offset
-	// found is the partitions on disk at start that no partition of the metadata has claimed yet.
-	found map[moldau.TopicPartition]commitlog.PartitionDir
-	count int // partitions assigned, to spread new ones
+	// found is the partitions on disk at start that no partition of the metadata has claimed yet; listed is what the
+	// manifest says should be there.
+	found  map[moldau.TopicPartition]commitlog.PartitionDir
+	listed map[moldau.TopicPartition]moldau.TopicID
+	count  int // partitions assigned, to spread new ones
+	// manifest guards changes of the manifest, which workers make.
+	manifest sync.Mutex
 
 	workers []*worker
 	failure atomic.Pointer[error]
@@ -75,6 +80,7 @@ func (d *logDir) load() (err error) {
 	if err != nil {
 		return err
 	}
+	d.listed = d.Listed()
 	d.found = make(map[moldau.TopicPartition]commitlog.PartitionDir, len(parts))
 	for _, p := range parts {
 		d.found[p.Partition] = p
@@ -148,19 +154,25 @@ func (w *worker) run() {
 	}
 }
 
-// place finds the directory of a partition: where its log is, else where the fewest are.
+// place finds the directory of a partition: where its log is, else where the fewest are. A log that the manifest lists and
+// that is not there, or whose identity cannot be read, is an error: it is offline, never empty.
 func (s *storage) place(tp moldau.TopicPartition, id moldau.TopicID) (*logDir, error) {
 	var least *logDir
 	for _, d := range s.dirs {
-		if found, ok := d.found[tp]; ok {
-			delete(d.found, tp)
-			if found.TopicID == id {
-				d.count++
-				return d, nil
-			}
+		found, ok := d.found[tp]
+		delete(d.found, tp)
+		switch {
+		case ok && found.Err != nil:
+			return nil, found.Err
+		case ok && found.TopicID == id:
+			d.count++
+			return d, nil
+		case ok:
 			if err := s.setAside(d, found); err != nil {
 				return nil, err
 			}
+		case d.listed[tp] == id && !id.IsZero():
+			return nil, fmt.Errorf("log directory %s had the partition's files and they are gone; bring them back, or delete the topic", d.path)
 		}
 		if d.failure.Load() == nil && (least == nil || d.count < least.count) {
 			least = d
@@ -184,36 +196,88 @@ func (s *storage) setAside(d *logDir, found commitlog.PartitionDir) error {
 	return s.env.FS.SyncDir(d.path)
 }
 
-// open opens the log of a partition in the background.
-func (s *storage) open(d *logDir, p *partition.Partition) {
-	s.toOpen.Add(1)
-	d.do(p.Name, func() {
-		defer s.opened.Add(1)
-		if p.IsGone() || s.stopping.Load() {
-			return
-		}
-		log, err := commitlog.Open(commitlog.Options{
-			FS: s.env.FS, Now: s.env.Clock.Now, Dir: d.PartitionDir(p.Name), Partition: p.Name, TopicID: p.ID,
-			Config: p.Settings().Log, Clean: d.clean,
-			RecoveryPoint: d.recoveryPoints[p.Name], LogStart: d.logStarts[p.Name],
-		})
-		if err != nil {
-			s.logger.Error("a partition's log cannot be opened; the partition is offline", "partition", p.Name.String(),
-				"directory", d.path, "error", err)
-			p.Fail(err)
-			return
-		}
-		if r := log.Recovery(); r.Reason != "" {
-			s.logger.Warn("a log was cut at the first damaged batch", "partition", p.Name.String(), "directory", d.path,
-				"end", int64(log.End()), "bytes cut", r.TruncatedBytes, "reason", r.Reason)
-		}
-		if err := p.Opened(log, d.highWatermarks[p.Name]); err != nil {
-			if !errors.Is(err, partition.ErrGone) {
-				s.logger.Error("a partition cannot be led; it is offline", "partition", p.Name.String(), "error", err)
-			}
-			s.close(p.Name, log)
+// arrival is the partitions that one change brings to one directory. Those without files are enlisted together before the
+// first of them is opened.
+type arrival struct {
+	partitions []*partition.Partition
+	ids        map[moldau.TopicPartition]moldau.TopicID // of those to enlist
+	enlisting  sync.Once
+	err        error
+}
+
+func (a *arrival) add(d *logDir, p *partition.Partition) {
+	a.partitions = append(a.partitions, p)
+	if d.listed[p.Name] != p.ID {
+		a.ids[p.Name] = p.ID
+	}
+}
+
+// enlist notes in the directory's manifest that files are about to be there: a directory that loses them must not look
+// like one that never had any.
+func (a *arrival) enlist(d *logDir) error {
+	a.enlisting.Do(func() {
+		if len(a.ids) > 0 {
+			d.manifest.Lock()
+			defer d.manifest.Unlock()
+			a.err = d.Enlist(a.ids)
 		}
 	})
+	return a.err
+}
+
+// open opens logs in the background.
+func (s *storage) open(d *logDir, a *arrival) {
+	s.toOpen.Add(int64(len(a.partitions)))
+	for _, p := range a.partitions {
+		d.do(p.Name, func() {
+			defer s.opened.Add(1)
+			if p.IsGone() || s.stopping.Load() {
+				return
+			}
+			err := a.enlist(d)
+			if err == nil {
+				err = s.openLog(d, p)
+			}
+			if err != nil && !errors.Is(err, partition.ErrGone) {
+				s.logger.Error("a partition's log cannot be opened; the partition is offline", "partition", p.Name.String(),
+					"directory", d.path, "error", err)
+				p.Fail(err)
+			}
+		})
+	}
+}
+
+// openLog opens one log and hands it to its partition.
+func (s *storage) openLog(d *logDir, p *partition.Partition) error {
+	log, err := commitlog.Open(commitlog.Options{
+		FS: s.env.FS, Now: s.env.Clock.Now, Dir: d.PartitionDir(p.Name), Partition: p.Name, TopicID: p.ID,
+		Config: p.Settings().Log, Clean: d.clean,
+		RecoveryPoint: d.recoveryPoints[p.Name], LogStart: d.logStarts[p.Name],
+	})
+	if err != nil {
+		return err
+	}
+	s.report(d, p, log)
+	if err := p.Opened(log, d.highWatermarks[p.Name]); err != nil {
+		s.close(p.Name, log)
+		return err
+	}
+	return nil
+}
+
+// report tells what a recovery had to cut. A torn last write is what a crash leaves; damage with whole batches behind it is
+// not, and those batches are lost here.
+func (s *storage) report(d *logDir, p *partition.Partition, log *commitlog.Log) {
+	r := log.Recovery()
+	if r.Reason == "" {
+		return
+	}
+	level, message := slog.LevelWarn, "a log was cut where a write was torn"
+	if r.Midway {
+		level, message = slog.LevelError, "a log was cut at a damaged batch, and batches behind it are lost"
+	}
+	s.logger.Log(context.Background(), level, message, "partition", p.Name.String(), "directory", d.path,
+		"end", int64(log.End()), "bytes", r.TruncatedBytes, "segments", r.SegmentsRemoved, "reason", r.Reason)
 }
 
 func (s *storage) close(tp moldau.TopicPartition, log *commitlog.Log) {
@@ -236,7 +300,9 @@ func (s *storage) remove(p *partition.Partition) {
 		if log != nil {
 			s.close(p.Name, log)
 		}
+		d.manifest.Lock()
 		renamed, err := d.DeletePartition(p.Name, moldau.NewUUID(s.env.Rand))
+		d.manifest.Unlock()
 		if err != nil {
 			s.logger.Error("a deleted partition's directory could not be renamed", "partition", p.Name.String(), "error", err)
 			return

@@ -70,6 +70,9 @@ func (r *Ready) Take(into []*Watch) []*Watch {
 
 // Wait returns a channel that is closed once watches with want more bytes have been marked since the last Take, or one
 // in any case. It is nil where that is so already. One wait at a time; a new one replaces the one before.
+//
+// The order is Take, read, Wait for what the read lacked: a mark that comes between them counts, so at worst the fetcher
+// looks once too often. With the read before the Take, a mark between the two would be lost.
 func (r *Ready) Wait(want int) <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -40,27 +40,24 @@ func fetchAll(t *testing.T, h *harness, total moldau.Offset, minBytes int) {
 	h.Watch(watch)
 	defer h.Unwatch(watch)
 	giveUp := time.After(10 * time.Second)
-	at, seen, size := moldau.Offset(0), 0, len(h.batch(1, 20))
+	at, size := moldau.Offset(0), len(h.batch(1, 20))
 	for at < total {
-		want := min(minBytes, int(total-at)*size) // no more than will ever come
-		wake := ready.Wait(want - seen)
+		ready.Take(nil)
 		res := h.Read(ReadRequest{At: at, Epoch: moldau.NoEpoch, LastRead: moldau.NoEpoch, MaxBytes: 1 << 20})
 		res.Region.Release()
-		seen = res.Region.Len
-		if seen >= want {
-			at, seen = res.Region.Next, 0
-			ready.Take(nil)
+		want := min(minBytes, int(total-at)*size) // no more than will ever come
+		if res.Region.Len >= want {
+			at = res.Region.Next
 			continue
 		}
-		if wake != nil {
+		if wake := ready.Wait(want - res.Region.Len); wake != nil {
 			select {
 			case <-wake:
 			case <-giveUp:
-				t.Errorf("nobody woke the fetcher at offset %d of %d, with %d of %d bytes", at, total, seen, want)
+				t.Errorf("nobody woke the fetcher at offset %d of %d, with %d of %d bytes", at, total, res.Region.Len, want)
 				return
 			}
 		}
-		ready.Take(nil)
 	}
 }
 

@@ -115,6 +115,9 @@ func (b Batch) BaseTimestamp() moldau.Timestamp { return moldau.Timestamp(b.i64(
 // MaxTimestamp is the highest timestamp of a record in the batch.
 func (b Batch) MaxTimestamp() moldau.Timestamp { return moldau.Timestamp(b.i64(maxTimestampAt)) }
 
+// HasProducer reports whether the batch is one of an idempotent producer: any negative producer id says that it is not.
+func (b Batch) HasProducer() bool { return b.ProducerID() > moldau.NoProducer }
+
 // ProducerID is the id of the idempotent producer, or NoProducer.
 func (b Batch) ProducerID() moldau.ProducerID { return moldau.ProducerID(b.i64(producerIDAt)) }
 
@@ -172,7 +175,7 @@ func (b Batch) String() string {
 	if b.IsLogAppendTime() {
 		s.WriteString(" (log append time)")
 	}
-	if b.ProducerID() != moldau.NoProducer {
+	if b.HasProducer() {
 		fmt.Fprintf(&s, ", producer %d epoch %d sequence %d..%d", b.ProducerID(), b.ProducerEpoch(), b.BaseSequence(),
 			b.LastSequence())
 	}

@@ -158,7 +158,7 @@ func (p *Policy) checkHeader(b Batch) *Refusal {
 		return refuse(moldau.InvalidRecord, "the record batch counts %d records and has last offset delta %d", b.Count(), b.LastOffsetDelta())
 	case b.IsControl():
 		return refuse(moldau.InvalidRecord, "the record batch is a control batch: those are written by brokers alone")
-	case b.ProducerID() > moldau.NoProducer && b.BaseSequence() < 0:
+	case b.HasProducer() && b.BaseSequence() < 0:
 		return refuse(moldau.InvalidRecord, "the record batch of producer %d has sequence %d", b.ProducerID(), b.BaseSequence())
 	case b.IsLogAppendTime():
 		return refuseAll(b, moldau.InvalidTimestamp, "the record batch claims log append time: that is for the broker to set")

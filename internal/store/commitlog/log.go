@@ -129,7 +129,7 @@ func (l *Log) append(b record.Batch, end boundary) (Appended, error) {
 	if epoch >= 0 && epoch != epochs.latest() {
 		l.setEpochs(epochs.assign(epoch, b.BaseOffset()))
 	}
-	if b.ProducerID() != moldau.NoProducer {
+	if b.HasProducer() {
 		if aborted, ok := l.producers.replay(b, now); ok {
 			if err := s.addAborted(aborted); err != nil {
 				return Appended{}, l.poison(fmt.Errorf("append to log %v: %w", l.partition, err))

@@ -110,7 +110,7 @@ func (t *producerTable) reset(end moldau.Offset) {
 // Errors: ErrOutOfOrderSequence, ErrStaleProducerEpoch, ErrInvalidTxnState, for a marker ErrCoordinatorFenced. A batch
 // without a producer id passes. L-21, L-22, L-27.
 func (l *Log) CheckProducer(b record.Batch) (dup *Appended, err error) {
-	if b.ProducerID() == moldau.NoProducer {
+	if !b.HasProducer() {
 		return nil, nil
 	}
 	p := l.producers.byID[b.ProducerID()]

@@ -209,7 +209,7 @@ func (l *Log) replaySegment(sc *scanner, s *segment, begin moldau.Offset) ([]Abo
 			return nil, fmt.Errorf("byte %d: %w", sc.pos, err)
 		}
 		size := h.Size()
-		if h.BaseOffset() >= begin && h.ProducerID() != moldau.NoProducer {
+		if h.BaseOffset() >= begin && h.HasProducer() {
 			if h.IsControl() {
 				if h, err = sc.whole(h); err != nil {
 					return nil, err
