@@ -180,7 +180,7 @@ func (p *production) append(topic *metadata.Topic, code moldau.Code, req wire.Pr
 	}
 	stats := part.Stats()
 	stats.ProduceRequests.Add(1)
-	if !p.b.settled(part, p.deadline) {
+	if !p.b.settled(p.call, part, p.deadline) {
 		p.refuse(res, topic, moldau.NotLeaderOrFollower, "the partition is being recovered, see /readyz")
 		stats.FailedProduce.Add(1)
 		return

@@ -64,7 +64,7 @@ func listOffsets(b *Broker, c *server.Call, req *kmsg.ListOffsetsRequest) server
 			default:
 				part, code := b.lookup(im.Topic(t.Topic), rp.Partition)
 				if code == moldau.None {
-					p = b.offsetFor(part, rp, req.IsolationLevel == 1, c.Version, deadline)
+					p = b.offsetFor(c, part, rp, req.IsolationLevel == 1, c.Version, deadline)
 				} else {
 					p = offsetsError(rp.Partition, code)
 				}
@@ -82,12 +82,12 @@ func offsetsError(index int32, code moldau.Code) kmsg.ListOffsetsResponseTopicPa
 	return p
 }
 
-func (b *Broker) offsetFor(p *partition.Partition, req kmsg.ListOffsetsRequestTopicPartition, committed bool, version int16, deadline time.Time) kmsg.ListOffsetsResponseTopicPartition {
+func (b *Broker) offsetFor(c *server.Call, p *partition.Partition, req kmsg.ListOffsetsRequestTopicPartition, committed bool, version int16, deadline time.Time) kmsg.ListOffsetsResponseTopicPartition {
 	since, special := sinceVersion[req.Timestamp]
 	if special && version < since || !special && req.Timestamp < 0 {
 		return offsetsError(req.Partition, moldau.UnsupportedVersion)
 	}
-	if !b.settled(p, deadline) {
+	if !b.settled(c, p, deadline) {
 		return offsetsError(req.Partition, moldau.NotLeaderOrFollower)
 	}
 	log := p.Log()

@@ -37,7 +37,8 @@ func describeMetadata(b *Broker, c *server.Call, req *kmsg.MetadataRequest) serv
 	create.TimeoutMillis = int32(b.Config.RequestTimeout.Milliseconds())
 	refusals := make(map[string]moldau.Code)
 	late := *c // the response may queue behind others, and c is for the next request then
-	return change(b, c, func(head *metadata.Image) (*lateMetadata, []schema.Record) {
+	deadline := c.Arrived.Add(openWait)
+	return changeThen(b, c, func(head *metadata.Image) (*lateMetadata, []schema.Record) {
 		for _, name := range missing {
 			create.Topics = append(create.Topics, controller.AutoTopic(head, name, b.command()))
 		}
@@ -48,7 +49,7 @@ func describeMetadata(b *Broker, c *server.Call, req *kmsg.MetadataRequest) serv
 			}
 		}
 		return &lateMetadata{fill: func() *kmsg.MetadataResponse { return b.metadataResponse(&late, req, refusals) }}, recs
-	})
+	}, func(_ *lateMetadata, closed <-chan struct{}) { b.awaitOpen(missing, deadline, closed) })
 }
 
 // lateMetadata is a response that is made from the Image only when the topics that it waited for are in it.

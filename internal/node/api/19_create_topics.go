@@ -8,6 +8,7 @@ package api
 
 import (
 	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -34,7 +35,8 @@ func createTopics(b *Broker, c *server.Call, req *kmsg.CreateTopicsRequest) serv
 		})
 	}
 	env := b.command()
-	return change(b, c, func(head *metadata.Image) (*kmsg.CreateTopicsResponse, []schema.Record) {
+	deadline := c.Arrived.Add(min(time.Duration(max(req.TimeoutMillis, 0))*time.Millisecond, openWait))
+	return changeThen(b, c, func(head *metadata.Image) (*kmsg.CreateTopicsResponse, []schema.Record) {
 		resp, recs := controller.CreateTopics(head, req, env)
 		for i := range resp.Topics {
 			if !b.allowedTopic(c, access.DescribeConfigs, resp.Topics[i].Topic) {
@@ -43,5 +45,13 @@ func createTopics(b *Broker, c *server.Call, req *kmsg.CreateTopicsRequest) serv
 		}
 		resp.Topics = append(resp.Topics, refused...)
 		return resp, recs
+	}, func(resp *kmsg.CreateTopicsResponse, closed <-chan struct{}) {
+		var made []string
+		for _, t := range resp.Topics {
+			if t.ErrorCode == 0 {
+				made = append(made, t.Topic)
+			}
+		}
+		b.awaitOpen(made, deadline, closed)
 	})
 }

@@ -31,7 +31,7 @@ func deleteRecords(b *Broker, c *server.Call, req *kmsg.DeleteRecordsRequest) se
 			p.Partition, p.LowWatermark = rp.Partition, -1
 			code := moldau.TopicAuthorizationFailed
 			if allowed {
-				p.LowWatermark, code = b.deleteRecordsOf(im.Topic(t.Topic), rp, deadline)
+				p.LowWatermark, code = b.deleteRecordsOf(c, im.Topic(t.Topic), rp, deadline)
 			}
 			p.ErrorCode = int16(code)
 			out.Partitions = append(out.Partitions, p)
@@ -41,12 +41,12 @@ func deleteRecords(b *Broker, c *server.Call, req *kmsg.DeleteRecordsRequest) se
 	return answer(resp, c.Version)
 }
 
-func (b *Broker) deleteRecordsOf(topic *metadata.Topic, req kmsg.DeleteRecordsRequestTopicPartition, deadline time.Time) (int64, moldau.Code) {
+func (b *Broker) deleteRecordsOf(c *server.Call, topic *metadata.Topic, req kmsg.DeleteRecordsRequestTopicPartition, deadline time.Time) (int64, moldau.Code) {
 	p, code := b.lookup(topic, req.Partition)
 	if code != moldau.None {
 		return -1, code
 	}
-	if !b.settled(p, deadline) {
+	if !b.settled(c, p, deadline) {
 		return -1, moldau.RequestTimedOut
 	}
 	if !p.Settings().DeleteAllowed {

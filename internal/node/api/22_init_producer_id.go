@@ -70,16 +70,16 @@ func initProducerID(b *Broker, c *server.Call, req *kmsg.InitProducerIDRequest) 
 			resp.ProducerID, resp.ProducerEpoch = int64(id), 0
 			return answer(resp, c.Version)
 		}
-		if err := b.refillProducerIDs(); err != nil {
+		if err := b.refillProducerIDs(c); err != nil {
 			return server.HangUp(fmt.Errorf("cannot get producer ids: %w", err))
 		}
 	}
 }
 
-func (b *Broker) refillProducerIDs() error {
+func (b *Broker) refillProducerIDs(c *server.Call) error {
 	var block controller.ProducerIDBlock
 	code := moldau.None
-	err := b.changeNow(func(head *metadata.Image) (recs []schema.Record) {
+	err := b.changeNow(c, func(head *metadata.Image) (recs []schema.Record) {
 		self := head.Broker(b.Config.Self)
 		if self == nil {
 			code = moldau.BrokerIDNotRegistered

@@ -30,7 +30,7 @@ func offsetForLeaderEpoch(b *Broker, c *server.Call, req *kmsg.OffsetForLeaderEp
 			if allowed {
 				code = b.epochEnd(im.Topic(t.Topic), rp, &p, func() bool {
 					part, _ := b.lookup(im.Topic(t.Topic), rp.Partition)
-					return part == nil || b.settled(part, deadline)
+					return part == nil || b.settled(c, part, deadline)
 				})
 			}
 			p.ErrorCode = int16(code)

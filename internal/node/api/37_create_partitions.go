@@ -6,6 +6,7 @@ package api
 
 import (
 	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -29,9 +30,18 @@ func createPartitions(b *Broker, c *server.Call, req *kmsg.CreatePartitionsReque
 		return true
 	})
 	env := b.command()
-	return change(b, c, func(head *metadata.Image) (*kmsg.CreatePartitionsResponse, []schema.Record) {
+	deadline := c.Arrived.Add(min(time.Duration(max(req.TimeoutMillis, 0))*time.Millisecond, openWait))
+	return changeThen(b, c, func(head *metadata.Image) (*kmsg.CreatePartitionsResponse, []schema.Record) {
 		resp, recs := controller.CreatePartitions(head, req, env)
 		resp.Topics = append(resp.Topics, refused...)
 		return resp, recs
+	}, func(resp *kmsg.CreatePartitionsResponse, closed <-chan struct{}) {
+		var grown []string
+		for _, t := range resp.Topics {
+			if t.ErrorCode == 0 {
+				grown = append(grown, t.Topic)
+			}
+		}
+		b.awaitOpen(grown, deadline, closed)
 	})
 }

@@ -7,6 +7,7 @@ package api
 import (
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -131,6 +132,12 @@ func answer(resp kmsg.Response, version int16) server.Pending {
 
 // change has the controller run a command and answers with its response once that is committed.
 func change[R kmsg.Response](b *Broker, c *server.Call, command func(head *metadata.Image) (R, []schema.Record)) server.Pending {
+	return changeThen(b, c, command, nil)
+}
+
+// changeThen is change with something to wait for after the commit; then gets the response, and a channel that is closed
+// where nobody waits for it any more.
+func changeThen[R kmsg.Response](b *Broker, c *server.Call, command func(head *metadata.Image) (R, []schema.Record), then func(R, <-chan struct{})) server.Pending {
 	var resp R
 	var failure error
 	version := c.Version
@@ -142,22 +149,70 @@ func change[R kmsg.Response](b *Broker, c *server.Call, command func(head *metad
 		failure = err
 		close(ready)
 	})
-	return server.Later(ready, func(r *server.Reply) {
+	write := func(r *server.Reply) {
 		if failure != nil {
 			r.Fail(fmt.Errorf("the metadata quorum did not take the request: %w", failure))
 			return
 		}
 		resp.SetVersion(version)
 		r.Buf = resp.AppendTo(r.Buf)
-	}, nil)
+	}
+	if then == nil {
+		return server.Later(ready, write, nil)
+	}
+	return server.Poll(func(closed <-chan struct{}) {
+		select {
+		case <-ready:
+		case <-closed:
+			return
+		}
+		if failure == nil {
+			then(resp, closed)
+		}
+	}, write, nil)
 }
 
 // changeNow is change for a caller that needs the outcome before it goes on; it waits for the commit.
-func (b *Broker) changeNow(command func(head *metadata.Image) []schema.Record) error {
+func (b *Broker) changeNow(c *server.Call, command func(head *metadata.Image) []schema.Record) error {
 	done := make(chan error, 1)
 	b.Metadata.Change(command, func(err error) { done <- err })
-	return <-done
+	select {
+	case err := <-done:
+		return err
+	case <-c.Waits():
+		return net.ErrClosed
+	}
 }
+
+// awaitOpen waits until the logs of topics that were just made are open, so that who is told of a topic can use it. It
+// gives up at the deadline: requests for the partitions wait for themselves then.
+func (b *Broker) awaitOpen(topics []string, deadline time.Time, closed <-chan struct{}) {
+	im := b.Metadata.Image()
+	timer := b.Env.Clock.NewTimer(deadline.Sub(b.Env.Clock.Now()))
+	defer timer.Stop()
+	for _, name := range topics {
+		topic := im.Topic(name)
+		if topic == nil {
+			continue
+		}
+		for i := range topic.Partitions {
+			p := b.Partitions.Get(topic.ID, int32(i))
+			if p == nil {
+				continue
+			}
+			select {
+			case <-p.Settled():
+			case <-timer.C():
+				return
+			case <-closed:
+				return
+			}
+		}
+	}
+}
+
+// openWait bounds how long the answer to a change waits for the logs that it made necessary.
+const openWait = 10 * time.Second
 
 // command is what the controller's functions need to know of this broker.
 func (b *Broker) command() controller.Env {
@@ -183,7 +238,7 @@ func (b *Broker) lookup(topic *metadata.Topic, index int32) (*partition.Partitio
 }
 
 // settled waits until the partition's log was opened, at most until the deadline, and reports whether it was.
-func (b *Broker) settled(p *partition.Partition, deadline time.Time) bool {
+func (b *Broker) settled(c *server.Call, p *partition.Partition, deadline time.Time) bool {
 	if !p.Loading() {
 		return true
 	}
@@ -193,6 +248,8 @@ func (b *Broker) settled(p *partition.Partition, deadline time.Time) bool {
 	case <-p.Settled():
 		return true
 	case <-t.C():
+		return false
+	case <-c.Waits():
 		return false
 	}
 }

@@ -233,6 +233,9 @@ func (h *harness) createTopic(name string, partitions int32) moldau.TopicID {
 	topic := kmsg.NewCreateTopicsRequestTopic()
 	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = name, partitions, 1
 	req.Topics = append(req.Topics, topic)
+	if h.holdOpening {
+		req.TimeoutMillis = 0 // the answer does not wait for the logs
+	}
 	resp := call[*kmsg.CreateTopicsResponse](h, req, 7)
 	if code := resp.Topics[0].ErrorCode; code != 0 {
 		h.t.Fatalf("create %s: %s", name, moldau.Code(code))

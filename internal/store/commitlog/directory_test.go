@@ -72,7 +72,7 @@ func TestIdentity(t *testing.T) {
 
 func TestForeignDirectories(t *testing.T) {
 	for content, want := range map[string]string{
-		"#\n#Mon Nov 23\ncluster.id=x\ndirectory.id=AAAAAAAAAAAAAAAAAAAAAA\nnode.id=1\nversion=1\n": "Apache Kafka has formatted",
+		"#\n#Mon Nov 23\ncluster.id=x\ndirectory.id=AAAAAAAAAAAAAAAAAAAAAA\nnode.id=1\nversion=1\n": "was formatted by Apache Kafka",
 		"version=0\nbroker.id=1\n":      "version is",
 		"":                              "version is",
 		"version=1\nmoldau.version=2\n": "later one",

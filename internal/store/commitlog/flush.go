@@ -3,6 +3,7 @@ package commitlog
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/moldau/moldau"
 )
@@ -65,10 +66,18 @@ func (l *Log) syncSegment(s *segment, sealed bool) error {
 	return err
 }
 
-// saveEpochs writes the epoch checkpoint where it has changed. The caller holds flushing.
+// saveEpochs writes the epoch checkpoint where it has changed. An epoch that has no records yet is no reason: its loss
+// decides nothing, and every start assigns one. The caller holds flushing.
 func (l *Log) saveEpochs() error {
 	t := l.epochs.Load()
 	if t == l.epochsSaved {
+		return nil
+	}
+	var saved epochTable
+	if l.epochsSaved != nil {
+		saved = *l.epochsSaved
+	}
+	if end := l.End(); slices.Equal(t.truncateTo(end), saved.truncateTo(end)) {
 		return nil
 	}
 	if err := t.write(l.fsys, l.dir); err != nil {
