@@ -37,7 +37,7 @@ func (b *Broker) produce(c *server.Call) server.Pending {
 		return server.HangUp(err)
 	}
 	p := newProduction(b, c, req)
-	p.refusal = p.refusalOfAll()
+	p.refusal = p.refusalOfAll(&req)
 	for t := range req.Topics() {
 		topic, code := p.resolve(t)
 		p.topics = append(p.topics, producedTopic{name: slices.Clone(t.Name), id: t.ID, partitions: t.PartitionCount})
@@ -126,14 +126,29 @@ func (p *production) recycle() {
 }
 
 // refusalOfAll is the code with which the request as a whole is refused.
-func (p *production) refusalOfAll() moldau.Code {
+func (p *production) refusalOfAll(req *wire.ProduceRequest) moldau.Code {
 	if p.acks != acksNone && p.acks != acksOne && p.acks != acksAll {
 		return moldau.InvalidRequiredAcks
 	}
 	if p.txnID != nil && !p.b.allowed(p.call, access.Write, access.TransactionalID, string(p.txnID)) {
 		return moldau.TransactionalIDAuthorizationFailed
 	}
+	if p.txnID == nil && transactional(req) {
+		return moldau.TransactionalIDAuthorizationFailed // as for an id that may not be used: there is none
+	}
 	return moldau.None
+}
+
+// transactional reports whether any batch of the request belongs to a transaction.
+func transactional(req *wire.ProduceRequest) bool {
+	for t := range req.Topics() {
+		for part := range t.Partitions() {
+			if len(part.Records) >= record.HeaderLen && record.Batch(part.Records).IsTransactional() {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // resolve finds the topic that a part of the request is for, or says why nothing can be appended to it.
@@ -209,7 +224,7 @@ func (p *production) appendBatch(res *wire.ProduceResult, topic *metadata.Topic,
 	}
 	if code != moldau.None {
 		message := ""
-		if err != nil {
+		if err != nil && code != moldau.KafkaStorageError { // whose cause is for the operator
 			message = err.Error()
 		}
 		p.refuse(res, topic, code, message)

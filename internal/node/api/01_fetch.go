@@ -11,6 +11,7 @@ package api
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/moldau/moldau"
@@ -67,6 +68,14 @@ type fetch struct {
 	bytes   int
 	taken   []*partition.Watch
 	loading []*interested // their logs are still being opened
+	again   []unfinished
+}
+
+// unfinished is a partition that has more to say after this response: its watch must stay on the list of its session,
+// since nothing may ever happen to it again.
+type unfinished struct {
+	of    *interested
+	bytes int // of records that this response would carry
 }
 
 // fetched is what the response says of one partition.
@@ -78,7 +87,7 @@ type fetched struct {
 // collect reads what there is for the response. Unless it is the last try, it reports false where the client would
 // rather wait, and then leaves everything as if it had not looked.
 func (f *fetch) collect(last bool) bool {
-	f.results, f.bytes, f.loading = f.results[:0], 0, f.loading[:0]
+	f.results, f.bytes, f.loading, f.again = f.results[:0], 0, f.loading[:0], f.again[:0]
 	if f.full {
 		for _, e := range f.set.order {
 			f.read(e, last)
@@ -131,11 +140,23 @@ func (f *fetch) read(e *interested, last bool) {
 		res = partition.ReadResult{Code: moldau.NotLeaderOrFollower, HighWatermark: -1, Stable: -1, Start: -1}
 	}
 	f.bytes += res.Region.Len
+	// Records that the client has not asked beyond stay unread, those in this response too: it may not move on.
+	if end := f.end(&res); res.Code != moldau.None || res.Diverging || e.Offset < end {
+		f.again = append(f.again, unfinished{e, res.Region.Len})
+	}
 	news := res.Code != moldau.None || res.Diverging || res.Region.Len > 0 ||
 		res.HighWatermark != e.toldHighWatermark || res.Start != e.toldStart
 	if f.full || news {
 		f.results = append(f.results, fetched{e, res})
 	}
+}
+
+// end is how far the client may read.
+func (f *fetch) end(res *partition.ReadResult) moldau.Offset {
+	if f.committed {
+		return res.Stable
+	}
+	return res.HighWatermark
 }
 
 // readPartition reads from one partition; waits says that its log is still being opened.
@@ -158,28 +179,29 @@ func (f *fetch) readPartition(e *interested) (res partition.ReadResult, waits bo
 // to say stay on the list.
 func (f *fetch) tell() {
 	for i := range f.results {
-		r := &f.results[i]
-		r.of.told(&r.res)
-		if f.session != nil && (r.res.Code != moldau.None || r.res.Diverging || r.res.Region.Len > 0) {
-			r.of.watch.Mark(r.res.Region.Len) // the client has not moved on yet: ask again unless it does
-		}
+		f.results[i].of.told(&f.results[i].res)
 	}
 	if f.session == nil {
 		f.set.unwatch()
+		return
+	}
+	for _, u := range f.again {
+		u.of.watch.Mark(u.bytes)
 	}
 }
 
 // drop gives back what was read for a response that is not made yet.
 func (f *fetch) drop() {
 	for i := range f.results {
-		r := &f.results[i]
-		if !f.full {
-			r.of.watch.Mark(r.res.Region.Len)
-		}
-		r.res.Region.Release()
+		f.results[i].res.Region.Release()
 	}
 	clear(f.results)
 	f.results = f.results[:0]
+	if !f.full {
+		for _, u := range f.again {
+			u.of.watch.Mark(u.bytes)
+		}
+	}
 }
 
 // wait runs until the response can be made, or the connection is closed.
@@ -296,7 +318,9 @@ func (f *fetch) writePartition(w *wire.FetchResponse, r fetched, endpoints []wir
 		im := f.b.Metadata.Image()
 		if leader, node, ok := leaderOf(im, f.caller.Listener, im.TopicByID(r.of.topicID), r.of.Index); ok {
 			out.Leader = &leader
-			endpoints = append(endpoints[:0:0], node)
+			if !slices.ContainsFunc(endpoints, func(n wire.NodeEndpoint) bool { return n.ID == node.ID }) {
+				endpoints = append(endpoints, node)
+			}
 		}
 	}
 	w.Partition(out, r.res.Region.Len)

@@ -66,7 +66,9 @@ type Options struct {
 	Partitions *partition.Table
 	Authorizer access.Authorizer
 	LogDirs    func() []LogDir
-	NewUUID    func() moldau.UUID
+	// SaveLogStarts makes the starts of logs durable that DeleteRecords has moved.
+	SaveLogStarts func() error
+	NewUUID       func() moldau.UUID
 }
 
 // Broker answers requests. It is a server.Router.

@@ -123,6 +123,40 @@ func TestFetchSession(t *testing.T) {
 	}
 }
 
+// What a response had no room for comes with the next ones, though nothing happens to those partitions any more.
+func TestFetchSessionKeepsWhatDidNotFit(t *testing.T) {
+	h := newHarness(t)
+	const partitions = 5
+	id := h.createTopic("t", partitions)
+	offsets := make(map[int32]moldau.Offset)
+	for i := range int32(partitions) {
+		h.produce("t", i, "some value", "another value")
+		offsets[i] = 0
+	}
+	size := int32(len(batchOf(t, "some value", "another value")))
+	session, epoch, got := int32(0), int32(0), make(map[int32]int)
+	for range 4 * partitions {
+		req := fetchRequest(id, session, epoch, offsets)
+		req.MaxBytes = size
+		resp := call[*kmsg.FetchResponse](h, req, 13)
+		session, epoch = resp.SessionID, epoch+1
+		offsets = make(map[int32]moldau.Offset) // the next request names only what has moved
+		for _, topic := range resp.Topics {
+			for _, p := range topic.Partitions {
+				if n := countRecords(p.RecordBatches); n > 0 {
+					got[p.Partition] += n
+					offsets[p.Partition] = moldau.Offset(p.HighWatermark)
+				}
+			}
+		}
+	}
+	for i := range int32(partitions) {
+		if got[i] != 2 {
+			t.Errorf("partition %d: %d of 2 records", i, got[i])
+		}
+	}
+}
+
 // W-44: a session that loses its last partition is closed.
 func TestFetchSessionForgets(t *testing.T) {
 	h := newHarness(t)
@@ -371,7 +405,7 @@ func TestProduceRefusals(t *testing.T) {
 		{"corrupt batch (L-2)", produceRequest("t", 0, -1, corrupt), moldau.CorruptMessage},
 		{"no batch", produceRequest("t", 0, -1, nil), moldau.InvalidRecord},
 		{"two batches", produceRequest("t", 0, -1, append(slices.Clone(good), good...)), moldau.InvalidRecord},
-		{"transactional (L-23)", produceRequest("t", 0, -1, transactional), moldau.InvalidTxnState},
+		{"transactional without an id (L-23)", produceRequest("t", 0, -1, transactional), moldau.TransactionalIDAuthorizationFailed},
 	} {
 		p := call[*kmsg.ProduceResponse](h, c.req, 9).Topics[0].Partitions[0]
 		if got := moldau.Code(p.ErrorCode); got != c.wants || p.BaseOffset != -1 {

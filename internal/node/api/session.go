@@ -27,6 +27,13 @@ type interested struct {
 	toldHighWatermark, toldStart moldau.Offset
 }
 
+// plain makes every negative epoch the one that means none, as Kafka takes them in a Fetch.
+func plain(p wire.FetchPartition) wire.FetchPartition {
+	p.LeaderEpoch = max(p.LeaderEpoch, moldau.NoEpoch)
+	p.LastFetchedEpoch = max(p.LastFetchedEpoch, moldau.NoEpoch)
+	return p
+}
+
 func (e *interested) sameTopic(o *interested) bool {
 	return e.id == o.id && bytes.Equal(e.name, o.name)
 }
@@ -57,7 +64,7 @@ type interestKey struct {
 func newInterest() *interest { return &interest{} }
 
 func (s *interest) add(t wire.FetchTopic, p wire.FetchPartition) *interested {
-	e := &interested{FetchPartition: p, name: bytes.Clone(t.Name), id: t.ID, toldHighWatermark: -1, toldStart: -1}
+	e := &interested{FetchPartition: plain(p), name: bytes.Clone(t.Name), id: t.ID, toldHighWatermark: -1, toldStart: -1}
 	e.watch = partition.NewWatch(&s.ready, e)
 	s.order = append(s.order, e)
 	return e
@@ -109,10 +116,14 @@ func (b *Broker) resolveInterest(f *fetch, e *interested) (*partition.Partition,
 	if code != moldau.None {
 		return nil, code
 	}
-	if f.replica >= 0 && !slices.Contains(topic.Partitions[e.Index].Replicas, f.replica) {
-		return nil, moldau.UnknownLeaderEpoch
+	e.topicID, e.topic = topic.ID, topic.Name
+	if f.replica >= 0 && !slices.Contains(topic.Partitions[e.Index].Replicas, f.replica) {
+		if e.LeaderEpoch < 0 {
+			return nil, moldau.NotLeaderOrFollower
+		}
+		return nil, moldau.UnknownLeaderEpoch // the epoch is right: this broker may not have heard yet of the assignment
 	}
-	e.part, e.topicID, e.topic = p, topic.ID, topic.Name
+	e.part = p
 	if f.set.on {
 		p.Watch(e.watch)
 	}
@@ -191,7 +202,7 @@ const evictionAge = 120e9
 // begin finds or makes the session that a request belongs to, and applies the request to it (W-40).
 func (f *fetch) begin(req wire.FetchRequest) moldau.Code {
 	table := f.b.sessions
-	if req.SessionEpoch > 0 {
+	if req.SessionEpoch != 0 && req.SessionEpoch != -1 { // any other is that of a session, negative ones too
 		return f.resume(table, req)
 	}
 	if req.SessionID != 0 {
@@ -251,7 +262,7 @@ func (f *fetch) resume(table *sessions, req wire.FetchRequest) moldau.Code {
 				s.set.byKey[k] = e
 				_, _ = f.b.resolveInterest(f, e)
 			}
-			e.FetchPartition = p
+			e.FetchPartition = plain(p)
 			e.watch.Mark(0)
 		}
 	}

@@ -204,7 +204,7 @@ func (b *Broker) bind(authorizer access.Authorizer) error {
 	b.flusher = partition.NewFlusher(b.logger)
 	b.api = api.New(api.Options{
 		Env: b.env, Logger: b.logger, Metadata: b.cluster, Partitions: b.partitions, Authorizer: authorizer,
-		LogDirs: b.storage.describe, NewUUID: func() moldau.UUID { return moldau.NewUUID(b.env.Rand) },
+		LogDirs: b.storage.describe, SaveLogStarts: func() error { return b.checkpoint(commitlog.LogStarts, logStart) }, NewUUID: func() moldau.UUID { return moldau.NewUUID(b.env.Rand) },
 		Config: api.Config{
 			ClusterID: b.identity.ClusterID, Self: b.config.NodeID, Broker: &b.config, Static: b.static,
 			AutoCreateTopics: b.config.AutoCreateTopics, FetchMaxBytes: int(b.config.FetchMaxBytes),
@@ -386,13 +386,13 @@ func (b *Broker) serve() error {
 		return err
 	}
 	b.every(ctx, &tasks, "checkpoint high watermarks", b.config.HWCheckpointInterval, func() {
-		b.checkpoint(commitlog.HighWatermarks, highWatermark)
+		b.note(b.checkpoint(commitlog.HighWatermarks, highWatermark))
 	})
 	b.every(ctx, &tasks, "checkpoint recovery points", b.config.FlushCheckpointInterval, func() {
-		b.checkpoint(commitlog.RecoveryPoints, recoveryPoint)
+		b.note(b.checkpoint(commitlog.RecoveryPoints, recoveryPoint))
 	})
 	b.every(ctx, &tasks, "checkpoint log starts", b.config.StartOffsetCheckpointInterval, func() {
-		b.checkpoint(commitlog.LogStarts, logStart)
+		b.note(b.checkpoint(commitlog.LogStarts, logStart))
 	})
 	b.every(ctx, &tasks, "retention", b.config.RetentionCheckInterval, b.retain)
 	b.every(ctx, &tasks, "producer expiry", b.config.ProducerExpiryCheckInterval, b.expireProducers)
@@ -408,7 +408,7 @@ const closersMax = 64
 // closeLogs is the end of a clean stop for the logs: closed, checkpointed, and marked as clean where all went well.
 func (b *Broker) closeLogs() {
 	b.storage.stop()
-	b.checkpoint(commitlog.HighWatermarks, highWatermark)
+	b.note(b.checkpoint(commitlog.HighWatermarks, highWatermark))
 	var mu sync.Mutex
 	dirty := make(map[string]bool)
 	places := make(chan struct{}, closersMax)
@@ -431,8 +431,8 @@ func (b *Broker) closeLogs() {
 		})
 	}
 	closing.Wait()
-	b.checkpoint(commitlog.RecoveryPoints, recoveryPoint)
-	b.checkpoint(commitlog.LogStarts, logStart)
+	b.note(b.checkpoint(commitlog.RecoveryPoints, recoveryPoint))
+	b.note(b.checkpoint(commitlog.LogStarts, logStart))
 	for _, d := range b.storage.dirs {
 		if dirty[d.path] {
 			continue

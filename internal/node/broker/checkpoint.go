@@ -2,6 +2,8 @@ package broker
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"maps"
 	"sync"
 	"time"
@@ -27,7 +29,7 @@ func (b *Broker) every(ctx context.Context, tasks *sync.WaitGroup, name string, 
 }
 
 // checkpoint writes one kind of checkpoint of every directory where it has changed.
-func (b *Broker) checkpoint(kind commitlog.Checkpoint, value func(*partition.Partition, *commitlog.Log) moldau.Offset) {
+func (b *Broker) checkpoint(kind commitlog.Checkpoint, value func(*partition.Partition, *commitlog.Log) moldau.Offset) error {
 	now := make(map[string]map[moldau.TopicPartition]moldau.Offset)
 	for _, p := range b.partitions.All() {
 		log := p.Log()
@@ -41,6 +43,7 @@ func (b *Broker) checkpoint(kind commitlog.Checkpoint, value func(*partition.Par
 	}
 	b.checkpoints.Lock()
 	defer b.checkpoints.Unlock()
+	var failed error
 	for path, offsets := range now {
 		d := b.storage.dirOf(path)
 		b.keepUnopened(d, kind, offsets)
@@ -48,10 +51,18 @@ func (b *Broker) checkpoint(kind commitlog.Checkpoint, value func(*partition.Par
 			continue
 		}
 		if err := d.WriteCheckpoint(kind, offsets); err != nil {
-			b.logger.Error("a checkpoint could not be written", "directory", path, "checkpoint", string(kind), "error", err)
+			failed = errors.Join(failed, fmt.Errorf("log directory %s: checkpoint %s: %w", path, kind, err))
 			continue
 		}
 		d.saved[kind] = offsets
+	}
+	return failed
+}
+
+// note logs that something which nobody waits for has failed.
+func (b *Broker) note(err error) {
+	if err != nil {
+		b.logger.Error("a checkpoint could not be written", "error", err)
 	}
 }
 
@@ -86,7 +97,7 @@ func (b *Broker) retain() {
 			b.logger.Debug("segments were deleted by retention", "partition", p.Name.String(), "segments", n)
 		}
 	}
-	b.checkpoint(commitlog.LogStarts, logStart)
+	b.note(b.checkpoint(commitlog.LogStarts, logStart))
 }
 
 // expireProducers forgets idempotent producers that have been silent for long (L-26).

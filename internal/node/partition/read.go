@@ -51,8 +51,7 @@ func (p *Partition) Read(r ReadRequest) ReadResult {
 	if r.LastRead != moldau.NoEpoch {
 		switch epoch, end := p.log.EpochEnd(r.LastRead); {
 		case end < 0: // an epoch that this log has not heard of: it cannot tell what the two have in common
-			res.Code = moldau.OffsetOutOfRange
-			return res
+			return refused(moldau.OffsetOutOfRange)
 		case epoch < r.LastRead || end < r.At:
 			res.Diverging, res.DivergeEpoch, res.DivergeEnd = true, epoch, end
 			return res
@@ -63,8 +62,7 @@ func (p *Partition) Read(r ReadRequest) ReadResult {
 		upTo = res.Stable
 	}
 	if r.At < res.Start || r.At > res.HighWatermark {
-		res.Code = moldau.OffsetOutOfRange
-		return res
+		return refused(moldau.OffsetOutOfRange)
 	}
 	if r.At >= upTo {
 		return res
@@ -72,8 +70,7 @@ func (p *Partition) Read(r ReadRequest) ReadResult {
 	region, err := p.log.Read(r.At, r.MaxBytes, upTo, r.WholeBatch)
 	switch {
 	case errors.Is(err, commitlog.ErrOutOfRange):
-		res.Code = moldau.OffsetOutOfRange // the start moved past it meanwhile
-		return res
+		return refused(moldau.OffsetOutOfRange) // the start moved past it meanwhile
 	case err != nil:
 		return p.readFailed(err)
 	}
