@@ -13,6 +13,7 @@ func tellCluster(r *run) {
 	}
 	r.all("describe the cluster with operations", &kmsg.DescribeClusterRequest{IncludeClusterAuthorizedOperations: true, EndpointType: 1})
 	r.all("describe the cluster with fenced brokers", &kmsg.DescribeClusterRequest{IncludeFencedBrokers: true, EndpointType: 1}, 2)
+	tellUnserved(r)
 	tellQuorum(r)
 	tellFeatures(r)
 	tellAbsent(r)
@@ -41,6 +42,22 @@ func tellApiVersions(r *run) {
 		r.all("api versions for software "+names[0]+" version "+names[1], req, 3, 4)
 	}
 	r.all("api versions, no names before they existed", &kmsg.ApiVersionsRequest{}, 0, 1, 2)
+}
+
+// tellUnserved asks in versions, and for keys, that are gone or have not come yet (W-4).
+func tellUnserved(r *run) {
+	r.all("a version that is not served", &kmsg.ProduceRequest{Acks: 1}, 0, 2, 14)
+	r.all("a version that is not served", kmsg.NewPtrFetchRequest(), 3, 19)
+	r.all("a version that is not served", &kmsg.ListOffsetsRequest{ReplicaID: -1}, 0, 12)
+	r.all("a version that is not served", &kmsg.MetadataRequest{}, 14)
+	r.all("a version that is not served", &kmsg.CreateTopicsRequest{}, 1, 8)
+	r.all("a version that is not served", &kmsg.DeleteTopicsRequest{}, 0)
+	r.all("a version that is not served", &kmsg.DescribeConfigsRequest{}, 0)
+	r.all("a version that is not served", &kmsg.OffsetForLeaderEpochRequest{ReplicaID: -1}, 1)
+	r.all("a version that is not served", &kmsg.SASLHandshakeRequest{Mechanism: "PLAIN"}, 2)
+	r.all("a version that is not served", &kmsg.InitProducerIDRequest{ProducerID: -1, ProducerEpoch: -1}, 6)
+	r.all("a key for brokers of old", &kmsg.LeaderAndISRRequest{}, 0)
+	r.all("a key for controllers", &kmsg.AlterPartitionRequest{}, 2)
 }
 
 // tellCoordinators comes last: Apache Kafka creates its internal topics when it is asked for coordinators.

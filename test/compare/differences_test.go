@@ -44,7 +44,6 @@ var intended = []difference{
 	{kmsg.FindCoordinator, "coordinators: coordinator (of type (group|transaction)|without a type|of an empty group)",
 		`(Coordinators\[.*\]\.)?(NodeID|Host|Port|ErrorCode)`, "", "", "there are no coordinators yet, and asking for one creates no topic: always COORDINATOR_NOT_AVAILABLE"},
 	{kmsg.InitProducerID, "coordinators: producer id of a transaction", "ErrorCode", "16", "15", "there is no coordinator of transactions yet, on no broker"},
-	{kmsg.Produce, "produce: a transactional batch.*", `.*\.ErrorCode`, "53", "48", "there are no transactions yet"},
 
 	// Where Kafka fails inside.
 	{kmsg.DescribeACLs, "cluster: acls of unknown types", "Connection|ErrorCode", "", "", closing},
@@ -62,7 +61,7 @@ var intended = []difference{
 	// Topics.
 	{kmsg.CreateTopics, "create topics: time-out of 0", `.*\.ErrorCode`, "7", "36",
 		"a time-out of 0 is one that has passed before Kafka looks at the request; the answer is known at once here"},
-	{kmsg.DeleteTopics, "delete topics: one (id )?twice", `Topics\[(one-2|gone-id|id\(gone-id\))\](\.TopicID)?`, "", "",
+	{kmsg.DeleteTopics, "delete topics: one (id )?twice|forbidding: not deleted", `Topics\[(one-2|kept|gone-id|id\(gone-id\))\](\.TopicID)?`, "", "",
 		"a topic is told with name and id wherever it exists"},
 	{kmsg.Metadata, "metadata: that may be created", `Topics\[auto-.*\]\.(ErrorCode|TopicID|Partitions.*)`, "", "",
 		"the answer waits for the creation and shows the topic, so that clients need not ask again"},
@@ -104,14 +103,21 @@ var intended = []difference{
 		"a compressed batch that can be stored as it came is not opened: what is inside is the readers' and costs most of a broker's time (L-4)"},
 	{kmsg.Produce, "idempotence: .*", `.*\.LogAppendTime`, "170000000000[0-2]", unset,
 		"Kafka tells the timestamp of a duplicate as if it were log append time, and clients take it for that of their records"},
-	{kmsg.Fetch, "produce: stored in p-(gzip|snappy|lz4|zstd)", `.*\.(Bytes|Payload)`, "", "", "each broker's own compressors"},
-	{kmsg.DescribeLogDirs, "log dirs: of all", `.*\[p-(gzip|snappy|lz4|zstd|mess|sealed)\].*`, "", "",
+	{kmsg.Fetch, "produce: stored in p-odd", `.*\.RecordBatches\[(19|2[0-6])\]\.(Payload|Holds)`, "", "",
+		"records numbered with gaps or backwards are numbered anew; Kafka stores them, and consumers see offsets beyond the batch or twice"},
+	{kmsg.Fetch, "produce: stored in p", `.*\.MaxTime`, "-1", "-2", "the highest of two times of -2"},
+	{kmsg.Fetch, "produce: stored in p-(gzip|snappy|lz4|zstd)|forbidding: stored", `.*\.(Bytes|Payload)`, "", "", "each broker's own compressors"},
+	{kmsg.DescribeLogDirs, "log dirs: of all", `.*\[p-(gzip|snappy|lz4|zstd|mess|sealed|odd)\].*`, "", "",
 		"each broker's own compressors, and what one of them refuses"},
 
 	// Fetch.
 	{kmsg.Fetch, "", `.*\.AbortedTransactions`, `\[\]`, unset, "null unless committed records are asked for, as in all other answers; Kafka has an empty list in some errors"},
-	{kmsg.Fetch, "", `.*\.(HighWatermark|LastStableOffset|LogStartOffset)`, "-1|-", `\d+`, "an offset out of range is answered with the range"},
-	{kmsg.Fetch, "fetch: (bytes for one batch and a half|several with bytes for two batches)", `.*\.RecordBatches\[\d+\]`, "it Truncated=true", "nothing",
+	{kmsg.Fetch, "fetch: (bytes for one batch and a half|several with bytes for two batches|waiting for more bytes than may be)", `.*\.RecordBatches\[\d+\]`, "it Truncated=true", "nothing",
 		"batches are sent whole (L-10)"},
-	{kmsg.Fetch, "fetch: one partition twice", "", "nothing", "", aMap},
+	{kmsg.Fetch, "fetch: one partition twice", "", "", "", aMap},
+	{kmsg.Fetch, "fetch: absent ones", `Topics\[(f|id\(f\))(#2)?\](\.Partitions\[(-1|9)\])?`, "", "", "partitions come in the order of the request; Kafka tells those that are not there apart from the others"},
+	{kmsg.Fetch, "fetch: as replica 99", `Brokers\[1\]`, "nothing", "", "whoever is told of a leader is told where it is; Kafka leaves that out for followers"},
+	{kmsg.Fetch, "sessions: begin with nothing", "SessionID", "<positive>", unset, "a session without partitions is none"},
+	{kmsg.Fetch, "sessions: created again(, from the start)?", `.*\.Partitions\[1\]\.ErrorCode`, "3", "103",
+		"the topic of this name is another one now, also for partitions that it does not have"},
 }

@@ -96,6 +96,17 @@ func tellFetchRequests(r *run, f, b [16]byte) {
 	with("an error does not wait", []fetchTopic{{Topic: "f", TopicID: f, Partitions: []fetchPartition{reads(0, 6), reads(1, 99)}}}, func(q *kmsg.FetchRequest) { q.MinBytes, q.MaxWaitMillis = 1, 15000 })
 	with("an absent one does not wait", []fetchTopic{{Topic: "absent", TopicID: absentID, Partitions: []fetchPartition{reads(0, 0)}}}, func(q *kmsg.FetchRequest) { q.MinBytes, q.MaxWaitMillis = 1, 15000 })
 	with("negative wait", both(), func(q *kmsg.FetchRequest) { q.MinBytes, q.MaxWaitMillis = 1<<20, -1 })
+	for _, replica := range []int32{-2, 99} {
+		r.each(fmt.Sprintf("as replica %d", replica), func(v int16) kmsg.Request {
+			req := fetchOf(both()...)
+			if v >= 15 {
+				req.ReplicaState.ID = replica
+			} else {
+				req.ReplicaID = replica
+			}
+			return req
+		})
+	}
 	with("a rack", both(), func(q *kmsg.FetchRequest) { q.Rack = "r" })
 	with("another cluster", both(), func(q *kmsg.FetchRequest) { q.ClusterID = ptr("another") })
 	absent := []fetchTopic{{Topic: "absent", TopicID: absentID, Partitions: []fetchPartition{reads(0, 0), reads(1, 5)}},

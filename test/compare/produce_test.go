@@ -71,6 +71,8 @@ func tellRequests(w writer) {
 	for _, acks := range []int16{1, -1, 2, -2} {
 		w.all(fmt.Sprintf("acks %d", acks), w.request("p", acks, to(0, good)), edges...)
 	}
+	w.topic("p-isr", 1, "min.insync.replicas", "2")
+	w.all("acks -1 with fewer replicas than must be in sync", w.request("p-isr", -1, to(0, good)), 3, 13)
 	w.shout("acks 0", 3, w.request("p", 0, to(0, good)))
 	w.shout("acks 0, by id", 13, w.request("p", 0, to(0, good)))
 	w.shout("acks 0, absent topic", 3, w.request("absent", 0, to(0, good)))

@@ -30,7 +30,8 @@ type run struct {
 	barrier int
 }
 
-// tell runs all scripts on the broker at address, in order, and returns its answers. dir is its data directory.
+// tell runs all scripts on the broker at address, in order, and returns its answers. dir is its data
+// directory, empty where that is not known.
 func tell(t testing.TB, address, dir string, scripts []script) transcript {
 	t.Helper()
 	_, port, err := net.SplitHostPort(address)
@@ -46,6 +47,9 @@ func tell(t testing.TB, address, dir string, scripts []script) transcript {
 	defer func() { r.conn.Close() }()
 	first := r.quiet(2, &kmsg.MetadataRequest{Topics: []kmsg.MetadataRequestTopic{}}).(*kmsg.MetadataResponse)
 	r.known.cluster = *first.ClusterID
+	if dir == "" { // not known: as the broker says
+		r.known.dir = r.quiet(1, &kmsg.DescribeLogDirsRequest{Topics: []kmsg.DescribeLogDirsRequestTopic{}}).(*kmsg.DescribeLogDirsResponse).Dirs[0].Dir
+	}
 	r.create(barrierTopic, 1)
 	r.setDefault("min.insync.replicas", "1")
 	for _, s := range scripts {

@@ -11,13 +11,10 @@ import (
 // Error codes that the tests expect.
 const (
 	offsetOutOfRange       = 1
-	corruptMessage         = 2
 	unknownTopicOrPart     = 3
 	leaderNotAvailable     = 5
 	notLeader              = 6
-	requestTimedOut        = 7
 	invalidConfig          = 40
-	invalidRequest         = 42
 	invalidTimestamp       = 32
 	invalidTopic           = 17
 	illegalSaslState       = 34

@@ -107,7 +107,7 @@ func TestX31SessionOverARecreatedTopic(t *testing.T) {
 	if session.SessionID == 0 || len(session.Topics) != 1 {
 		t.Fatalf("no session: %+v", session)
 	}
-	fresh := remake(other, name)
+	anew := remake(other, name)
 	written(other, name, batch{values: []string{"new"}})
 	for epoch := range int32(2) { // an error is told again and again
 		resp := ask[*kmsg.FetchResponse](c, 13, next(session, 1+epoch))
@@ -120,10 +120,10 @@ func TestX31SessionOverARecreatedTopic(t *testing.T) {
 		equal(t, "id in the answer", resp.Topics[0].TopicID, old)
 	}
 	swap := next(session, 3)
-	swap.Topics = []kmsg.FetchRequestTopic{from(fresh, 0)}
+	swap.Topics = []kmsg.FetchRequestTopic{from(anew, 0)}
 	swap.ForgottenTopics = []kmsg.FetchRequestForgottenTopic{{TopicID: old, Partitions: []int32{0}}}
 	resp := ask[*kmsg.FetchResponse](c, 13, swap)
-	if resp.ErrorCode != 0 || len(resp.Topics) != 1 || resp.Topics[0].TopicID != fresh || resp.Topics[0].Partitions[0].ErrorCode != 0 {
+	if resp.ErrorCode != 0 || len(resp.Topics) != 1 || resp.Topics[0].TopicID != anew || resp.Topics[0].Partitions[0].ErrorCode != 0 {
 		t.Errorf("the session with the new id: %+v", resp)
 	}
 	unknown := ask[*kmsg.FetchResponse](other, 13, sessionOf(from(old, 0)))

@@ -89,6 +89,46 @@ func TestX10ProduceEndsTheLongPollBeforeIt(t *testing.T) {
 	equal(t, "error of the produce", c.receive(wrote, write).(*kmsg.ProduceResponse).Topics[0].Partitions[0].ErrorCode, 0)
 }
 
+// a response that has to queue behind a slow one is written long after its request has left the memory. It must
+// still tell of its own topics, and of the version that was asked.
+func TestX10QueuedResponsesAreTheirOwn(t *testing.T) {
+	address := subject.Address(t)
+	empty := subject.Topic(t, address, 1)
+	var topics []string
+	for range 7 {
+		topics = append(topics, subject.Topic(t, address, 1))
+	}
+	c := shared(t)
+	poll := fetchOf(empty, 0)
+	poll.MaxWaitMillis, poll.MinBytes = 200, 1
+	polled := c.send(12, poll)
+	type sent struct {
+		id  int32
+		req kmsg.Request
+	}
+	var pipeline []sent
+	for i := range 70 {
+		req := produceOf(topics[i%7], batch{values: []string{"x"}}.bytes())
+		req.Acks = 1
+		pipeline = append(pipeline, sent{c.send(int16(3+i%10), req), req})
+		if i%10 == 0 {
+			name := fresh(t)
+			meta := kmsg.NewPtrMetadataRequest()
+			meta.AllowAutoTopicCreation, meta.Topics = true, []kmsg.MetadataRequestTopic{{Topic: &name}}
+			pipeline = append(pipeline, sent{c.send(int16(4+i%9), meta), meta})
+		}
+	}
+	c.receive(polled, poll)
+	for _, s := range pipeline {
+		switch resp := c.receive(s.id, s.req).(type) {
+		case *kmsg.ProduceResponse:
+			equal(t, "topic in a queued response", resp.Topics[0].Topic, s.req.(*kmsg.ProduceRequest).Topics[0].Topic)
+		case *kmsg.MetadataResponse:
+			equal(t, "topic in a queued response", *resp.Topics[0].Topic, *s.req.(*kmsg.MetadataRequest).Topics[0].Topic)
+		}
+	}
+}
+
 // restarts runs check before and after a clean stop and a kill, again and again, with whether the last end was a kill.
 func restarts(t *testing.T, b *subject.Broker, check func(c *client, killed bool)) {
 	t.Helper()
@@ -185,20 +225,20 @@ func TestX13OffsetForLeaderEpoch(t *testing.T) {
 		end   int64
 	}
 	var eras []era // with records, rising
-	written3 := int64(0)
+	end := int64(0)
 	round := 0
 	restarts(t, b, func(c *client, _ bool) {
 		now := epochOf(c, topic)
 		if round++; round != 3 { // one epoch stays without records
-			written3 = written(c, topic, batch{values: []string{"a", "b", "c"}}) + 3
+			end = written(c, topic, batch{values: []string{"a", "b", "c"}}) + 3
 			if n := len(eras); n > 0 && eras[n-1].epoch == now {
 				eras = eras[:n-1]
 			}
-			eras = append(eras, era{now, written3})
+			eras = append(eras, era{now, end})
 		}
 		current := epochEnd(c, topic, now, now)
-		if current.ErrorCode != 0 || current.LeaderEpoch != now || current.EndOffset != written3 {
-			t.Errorf("current epoch %d: %+v, want end %d", now, current, written3)
+		if current.ErrorCode != 0 || current.LeaderEpoch != now || current.EndOffset != end {
+			t.Errorf("current epoch %d: %+v, want end %d", now, current, end)
 		}
 		for _, e := range eras {
 			got := epochEnd(c, topic, e.epoch, -1)
