@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/moldau/moldau/internal/proto/config"
 )
 
 // A promise in the text is either kept now or an issue; and what stands on one machine means nothing on another.
@@ -113,22 +115,37 @@ func TestDecisions(t *testing.T) {
 	}
 }
 
-var rewrite = flag.Bool("rewrite", false, "write docs/ref/protocol.md anew")
-
-const protocolReference = "docs/ref/protocol.md"
+var rewrite = flag.Bool("rewrite", false, "write docs/ref anew")
 
 // TestProtocolReference: the reference of the protocol says what the handlers say. `make docs` writes it.
 func TestProtocolReference(t *testing.T) {
 	t.Parallel()
-	want := renderProtocol(readAPI(t))
+	checkReference(t, "docs/ref/protocol.md", renderProtocol(readAPI(t)))
+}
+
+// TestConfigReference: the reference of the configuration has every key. `make docs` writes it.
+func TestConfigReference(t *testing.T) {
+	t.Parallel()
+	var text bytes.Buffer
+	if err := config.WriteMarkdown(&text); err != nil {
+		t.Fatal(err)
+	}
+	checkReference(t, "docs/ref/config.md", text.Bytes())
+}
+
+func checkReference(t *testing.T, name string, want []byte) {
+	t.Helper()
 	if *rewrite {
-		if err := os.WriteFile(protocolReference, want, 0o644); err != nil {
+		if err := os.WriteFile(name, want, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	have, err := os.ReadFile(protocolReference)
-	if err != nil || !bytes.Equal(have, want) {
-		t.Errorf("%s is not what the handlers say: run make docs (%v)", protocolReference, err)
+	have, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(have, want) {
+		t.Errorf("%s is not what the code says: run make docs", name)
 	}
 }
 
