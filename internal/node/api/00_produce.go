@@ -298,6 +298,7 @@ func (p *production) write(r *server.Reply) {
 	for _, t := range p.topics {
 		w.Topic(t.name, t.id, t.partitions)
 		for _, res := range results[:t.partitions] {
+			r.Outcome(res.Code)
 			w.Partition(res)
 		}
 		results = results[t.partitions:]

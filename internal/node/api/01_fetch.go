@@ -262,8 +262,9 @@ func (f *fetch) write(r *server.Reply) {
 			n++
 		}
 		w.Topic(f.results[i].of.name, f.results[i].of.id, n)
-		for _, r := range f.results[i : i+n] {
-			endpoints = f.writePartition(&w, r, endpoints)
+		for _, one := range f.results[i : i+n] {
+			r.Outcome(one.res.Code)
+			endpoints = f.writePartition(&w, one, endpoints)
 		}
 		i += n
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"reflect"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -129,7 +130,27 @@ func decodeBudget(n int) int64 { return 64<<10 + 16*int64(n) }
 // answer is a response that is complete.
 func answer(resp kmsg.Response, version int16) server.Pending {
 	resp.SetVersion(version)
-	return server.Now(func(r *server.Reply) { r.Buf = resp.AppendTo(r.Buf) })
+	return server.Now(func(r *server.Reply) { encode(r, resp) })
+}
+
+// encode writes a response and counts the codes that it tells.
+func encode(r *server.Reply, resp kmsg.Response) {
+	r.Buf = resp.AppendTo(r.Buf)
+	countOutcomes(r, reflect.ValueOf(resp).Elem())
+}
+
+// countOutcomes counts the error codes of a response: its own, and those of the things it lists.
+func countOutcomes(r *server.Reply, v reflect.Value) {
+	for i := range v.NumField() {
+		switch f := v.Field(i); {
+		case f.Kind() == reflect.Int16 && v.Type().Field(i).Name == "ErrorCode":
+			r.Outcome(moldau.Code(f.Int()))
+		case f.Kind() == reflect.Slice && f.Type().Elem().Kind() == reflect.Struct:
+			for j := range f.Len() {
+				countOutcomes(r, f.Index(j))
+			}
+		}
+	}
 }
 
 // change has the controller run a command and answers with its response once that is committed.
@@ -157,7 +178,7 @@ func changeThen[R kmsg.Response](b *Broker, c *server.Call, command func(head *m
 			return
 		}
 		resp.SetVersion(version)
-		r.Buf = resp.AppendTo(r.Buf)
+		encode(r, resp)
 	}
 	if then == nil {
 		return server.Later(ready, write, nil)

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/kit/metric"
 	"github.com/moldau/moldau/internal/proto/wire"
 )
@@ -13,6 +14,7 @@ import (
 const (
 	keysMax     = 128
 	versionsMax = 32
+	codesMax    = 160
 )
 
 // Metrics are the counters of a server.
@@ -22,6 +24,7 @@ type Metrics struct {
 	ConnectionsRefused  atomic.Int64 // over a limit
 	ConnectionsFailed   atomic.Int64 // closed for a reason that was logged
 	BudgetWaits         atomic.Int64 // frames that waited for memory
+	Parked              atomic.Int64 // responses that wait now; at most ParkedMax for each connection
 	Panics              atomic.Int64
 	BytesOut            atomic.Int64
 
@@ -37,6 +40,15 @@ type Metrics struct {
 type RequestMetrics struct {
 	ByVersion [versionsMax]atomic.Int64
 	TotalTime metric.Histogram // from the arrival of the frame to the end of its response
+
+	byCode [codesMax]atomic.Int64
+}
+
+// Outcomes is how often a code was told in responses, once for each topic or partition that it was told of.
+func (r *RequestMetrics) Outcomes(code moldau.Code) int64 { return r.outcome(code).Load() }
+
+func (r *RequestMetrics) outcome(code moldau.Code) *atomic.Int64 {
+	return &r.byCode[min(max(int(code), -1)+1, codesMax-1)]
 }
 
 func (m *Metrics) observe(key wire.Key, version int16, took time.Duration) {

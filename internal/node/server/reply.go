@@ -5,6 +5,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/kit/env"
 	"github.com/moldau/moldau/internal/proto/wire"
 )
@@ -26,12 +27,20 @@ type Reply struct {
 	extra  int // bytes of all regions
 	failed error
 	mute   time.Duration
+	counts *RequestMetrics // of the response's key; nil where nobody counts
 
 	gathered gathered
 }
 
 // Fail says that there is no response to give after all: the connection is closed for this reason.
 func (r *Reply) Fail(why error) { r.failed = why }
+
+// Outcome counts a code that the response tells of one thing (O-22).
+func (r *Reply) Outcome(code moldau.Code) {
+	if r.counts != nil {
+		r.counts.outcome(code).Add(1)
+	}
+}
 
 // Mute keeps the connection from being served for d once the response is sent, as its throttle time says (W-6).
 func (r *Reply) Mute(d time.Duration) { r.mute = max(r.mute, d) }

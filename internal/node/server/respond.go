@@ -87,6 +87,7 @@ func (c *conn) encode(p *parked, r *Reply) error {
 	before := r.Buf
 	err := c.guard(p, func() {
 		r.begin(p.key, p.version, p.correlation)
+		r.counts = c.srv.metrics.Request(p.key)
 		p.write(r)
 	})
 	if err == nil {
@@ -144,11 +145,13 @@ func (c *conn) park(p parked) error {
 		c.srv.opt.Env.Go("server responses", func() { c.writeLoop(queue) }) // ends when endQueue closes the queue
 	}
 	c.waiting.Add(1)
+	c.srv.metrics.Parked.Add(1)
 	select {
 	case c.queue <- p:
 		return nil
 	case <-c.closed:
 		c.waiting.Add(-1)
+		c.srv.metrics.Parked.Add(-1)
 		c.discard(&p)
 		return net.ErrClosed
 	}
@@ -165,6 +168,7 @@ func (c *conn) writeLoop(queue <-chan parked) {
 			c.hangUp(err)
 		}
 		c.waiting.Add(-1)
+		c.srv.metrics.Parked.Add(-1)
 	}
 	buffers.put(reply.Buf)
 }

@@ -196,12 +196,16 @@ func (s *scrape) logs() {
 // keysMax is above every key of the protocol; between them are some that it has no more.
 const keysMax = 127
 
+// codesMax is above every error code of the protocol.
+const codesMax moldau.Code = 150
+
 // requests writes RequestMetrics for every key that was asked for (O-22). Kafka tells the fetches of consumers from those
 // of followers; on a broker without followers all are consumers'.
 func (s *scrape) requests() {
 	const (
 		requests = "kafka_network_requestmetrics_requests_total"
 		times    = "kafka_network_requestmetrics_totaltimems"
+		errors   = "kafka_network_requestmetrics_errors_total"
 	)
 	type request struct {
 		key  wire.Key
@@ -222,6 +226,13 @@ func (s *scrape) requests() {
 		for version := range byVersion {
 			if n := byVersion[version].Load(); n > 0 {
 				s.Counter(requests, "Requests answered", n, "request", r.name, "version", strconv.Itoa(version))
+			}
+		}
+	}
+	for _, r := range asked {
+		for code := moldau.UnknownServerError; code < codesMax; code++ {
+			if n := s.src.Server().Request(r.key).Outcomes(code); n > 0 {
+				s.Counter(errors, "Codes told in responses, NONE included, one for each topic or partition", n, "request", r.name, "error", code.String())
 			}
 		}
 	}
@@ -295,6 +306,7 @@ func (s *scrape) limits() {
 	m := s.src.Server()
 	s.gauge("kafka_server_socket_server_metrics_connection_count", "Connections of clients", int(m.Connections.Load()))
 	s.gauge("moldau_connections", "Connections of clients", int(m.Connections.Load()))
+	s.gauge("moldau_responses_parked", "Responses that wait for something, long polls among them", int(m.Parked.Load()))
 	s.Counter("moldau_connections_accepted_total", "Connections accepted", m.ConnectionsAccepted.Load())
 	s.Counter("moldau_connections_refused_total", "Connections refused for a limit on them", m.ConnectionsRefused.Load())
 	s.Counter("moldau_connections_failed_total", "Connections closed for a reason that was logged", m.ConnectionsFailed.Load())
