@@ -63,6 +63,46 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// ruleID is how comments and documents cite a rule of the contract.
+var ruleID = regexp.MustCompile(`\b[A-Z]-\d+\b`)
+
+// TestRules: a rule that is cited is one of the contract, so that a reader can look it up.
+func TestRules(t *testing.T) {
+	t.Parallel()
+	const contract = "docs/contract.md"
+	text, err := os.ReadFile(contract)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := make(map[string]bool)
+	for _, id := range regexp.MustCompile(`\*\*(`+ruleID.String()+`)\*\*`).FindAllSubmatch(text, -1) {
+		rules[string(id[1])] = true
+	}
+	check := func(name string, line int, text string) {
+		for _, id := range ruleID.FindAllString(text, -1) {
+			if !rules[id] {
+				t.Errorf("%s:%d cites the rule %s, which %s does not have", name, line, id, contract)
+			}
+		}
+	}
+	for _, s := range sources(t) {
+		for line, note := range s.notes {
+			check(s.path, line, note)
+		}
+	}
+	err = walk(func(name string, text []byte) error {
+		if path.Ext(name) == ".md" && name != contract {
+			for i, line := range strings.Split(string(text), "\n") {
+				check(name, i+1, line)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func exists(name string) bool {
 	_, err := os.Stat(name)
 	return err == nil

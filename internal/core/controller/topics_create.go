@@ -14,14 +14,6 @@ import (
 )
 
 // CreateTopics makes topics, each wholly or not at all (C-40). The configuration of each new topic is in the response;
-// notCreated is the response for a topic that was refused: no counts, and no configuration rather than an unknown one.
-func notCreated(topic string, no *refusal) kmsg.CreateTopicsResponseTopic {
-	rt := kmsg.NewCreateTopicsResponseTopic()
-	rt.Topic, rt.NumPartitions, rt.ReplicationFactor, rt.Configs = topic, -1, -1, []kmsg.CreateTopicsResponseTopicConfig{}
-	no.tell(&rt.ErrorCode, &rt.ErrorMessage)
-	return rt
-}
-
 // HideConfigs takes it out for who may not see it.
 func CreateTopics(im *metadata.Image, req *kmsg.CreateTopicsRequest, env Env) (*kmsg.CreateTopicsResponse, []schema.Record) {
 	resp := req.ResponseKind().(*kmsg.CreateTopicsResponse)
@@ -54,6 +46,14 @@ func CreateTopics(im *metadata.Image, req *kmsg.CreateTopicsRequest, env Env) (*
 		return resp, nil
 	}
 	return resp, c.recs
+}
+
+// notCreated is the response for a topic that was refused: no counts, and no configuration rather than an unknown one.
+func notCreated(topic string, no *refusal) kmsg.CreateTopicsResponseTopic {
+	rt := kmsg.NewCreateTopicsResponseTopic()
+	rt.Topic, rt.NumPartitions, rt.ReplicationFactor, rt.Configs = topic, -1, -1, []kmsg.CreateTopicsResponseTopicConfig{}
+	no.tell(&rt.ErrorCode, &rt.ErrorMessage)
+	return rt
 }
 
 // HideConfigs takes the configuration and the counts out of a response, for a client without DESCRIBE_CONFIGS on the

@@ -137,7 +137,7 @@ func (f *fetch) read(e *interested, last bool) {
 		return
 	}
 	if waits {
-		res = partition.ReadResult{Code: moldau.NotLeaderOrFollower, HighWatermark: -1, Stable: -1, Start: -1}
+		res = partition.Refused(moldau.NotLeaderOrFollower)
 	}
 	f.bytes += res.Region.Len
 	// Records that the client has not asked beyond stay unread, those in this response too: it may not move on.
@@ -163,7 +163,7 @@ func (f *fetch) end(res *partition.ReadResult) moldau.Offset {
 func (f *fetch) readPartition(e *interested) (res partition.ReadResult, waits bool) {
 	p, code := f.b.resolveInterest(f, e)
 	if code != moldau.None {
-		return partition.ReadResult{Code: code, HighWatermark: -1, Stable: -1, Start: -1}, false
+		return partition.Refused(code), false
 	}
 	if p.Loading() {
 		return res, true

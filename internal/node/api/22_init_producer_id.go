@@ -20,7 +20,7 @@ import (
 	"github.com/moldau/moldau/internal/proto/schema"
 )
 
-// producerIDs hands out the ids of a block; the block was committed before, so that no id is given twice (M5).
+// producerIDs hands out the ids of a block; the block was committed before, so that no id is given twice (T-2).
 type producerIDs struct {
 	mu   sync.Mutex
 	next moldau.ProducerID

@@ -3,10 +3,12 @@ package api
 // OffsetForLeaderEpoch (key 23), versions 2–4
 //
 // Behaviour: where a leader epoch ended in this log, for clients that look for a lost tail (KIP-320). The current epoch
-// ends at the high watermark as far as a consumer may know, at the log's end for replicas; a future epoch and one before
-// all known is -1/-1.
+// ends where the log does. An older one is answered with the largest known epoch that is not above it, one before all
+// known with itself and the start of the oldest; a future epoch is -1/-1.
 
 import (
+	"time"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/moldau/moldau"
@@ -28,10 +30,7 @@ func offsetForLeaderEpoch(b *Broker, c *server.Call, req *kmsg.OffsetForLeaderEp
 			p.Partition, p.LeaderEpoch, p.EndOffset = rp.Partition, -1, -1
 			code := moldau.TopicAuthorizationFailed
 			if allowed {
-				code = b.epochEnd(im.Topic(t.Topic), rp, &p, func() bool {
-					part, _ := b.lookup(im.Topic(t.Topic), rp.Partition)
-					return part == nil || b.settled(c, part, deadline)
-				})
+				code = b.epochEnd(c, im.Topic(t.Topic), rp, &p, deadline)
 			}
 			p.ErrorCode = int16(code)
 			out.Partitions = append(out.Partitions, p)
@@ -41,12 +40,13 @@ func offsetForLeaderEpoch(b *Broker, c *server.Call, req *kmsg.OffsetForLeaderEp
 	return resp
 }
 
-func (b *Broker) epochEnd(topic *metadata.Topic, req kmsg.OffsetForLeaderEpochRequestTopicPartition, out *kmsg.OffsetForLeaderEpochResponseTopicPartition, settled func() bool) moldau.Code {
+// epochEnd fills in where the epoch asked for ended, or returns the code that says why it does not.
+func (b *Broker) epochEnd(c *server.Call, topic *metadata.Topic, req kmsg.OffsetForLeaderEpochRequestTopicPartition, out *kmsg.OffsetForLeaderEpochResponseTopicPartition, deadline time.Time) moldau.Code {
 	p, code := b.lookup(topic, req.Partition)
 	if code != moldau.None {
 		return code
 	}
-	if !settled() {
+	if !b.settled(c, p, deadline) {
 		return moldau.NotLeaderOrFollower
 	}
 	log := p.Log()

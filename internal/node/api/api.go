@@ -5,6 +5,7 @@
 package api
 
 import (
+	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"net"
@@ -40,7 +41,6 @@ type Metadata interface {
 // LogDir is one of the broker's log directories.
 type LogDir struct {
 	Path        string
-	ID          moldau.DirectoryID
 	Total, Free int64 // bytes of its volume; -1 where that cannot be told
 	Failure     error
 }
@@ -243,7 +243,7 @@ func (b *Broker) command() controller.Env {
 	b.Env.Rand(seed[:])
 	return controller.Env{
 		ClusterID: b.Config.ClusterID, Config: b.Config.Broker, Static: b.Config.Static, NewTopicID: b.NewUUID,
-		Seed: uint64(seed[0]) | uint64(seed[1])<<8 | uint64(seed[2])<<16 | uint64(seed[3])<<24,
+		Seed: binary.LittleEndian.Uint64(seed[:]),
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/core/access"
@@ -169,12 +170,12 @@ func (b *Broker) mayRead(f *fetch, topic string) bool {
 // session is a fetch session (KIP-227): the partitions of a client that asks again and again, kept here so that neither
 // request nor response names what has not changed.
 type session struct {
-	id     int32
-	byID   bool // made with topic ids (v13 on)
-	set    *interest
-	bucket *sessions
+	id    int32
+	ids   bool // made with topic ids (v13 on)
+	set   *interest
+	table *sessions
 
-	// Guarded by bucket.mu.
+	// Guarded by table.mu.
 	epoch   int32 // that the next request must bear
 	busy    bool  // a request is under way
 	dead    bool  // closed or evicted while one was
@@ -196,8 +197,9 @@ func newSessions(slots int) *sessions {
 	return &sessions{slots: slots, byID: make(map[int32]*session)}
 }
 
-// evictionAge is how long a session must have been idle, or been there, before another may take its place (W-42).
-const evictionAge = 120e9
+// evictionAge is how long a session must have been idle, or been there, before another may take its place (W-42), in
+// nanoseconds.
+const evictionAge = int64(2 * time.Minute)
 
 // begin finds or makes the session that a request belongs to, and applies the request to it (W-40).
 func (f *fetch) begin(req wire.FetchRequest) moldau.Code {
@@ -295,13 +297,13 @@ func (s *session) forget(req wire.FetchRequest) {
 }
 
 // open makes a session, or returns nil where there is no slot and none can be freed.
-func (t *sessions) open(random func([]byte), set *interest, byID, replica bool, now int64) *session {
+func (t *sessions) open(random func([]byte), set *interest, ids, replica bool, now int64) *session {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.byID) >= t.slots && !t.evictLocked(len(set.order), replica, now) {
 		return nil
 	}
-	s := &session{byID: byID, set: set, bucket: t, epoch: 1, busy: true, usedAt: now, madeAt: now, replica: replica}
+	s := &session{ids: ids, set: set, table: t, epoch: 1, busy: true, usedAt: now, madeAt: now, replica: replica}
 	for s.id == 0 || t.byID[s.id] != nil {
 		var raw [4]byte
 		random(raw[:])
@@ -338,14 +340,14 @@ func (t *sessions) evictLocked(size int, replica bool, now int64) bool {
 }
 
 // take begins a request of a session.
-func (t *sessions) take(id, epoch int32, byID bool, now int64) (*session, moldau.Code) {
+func (t *sessions) take(id, epoch int32, ids bool, now int64) (*session, moldau.Code) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.byID[id]
 	switch {
 	case s == nil:
 		return nil, moldau.FetchSessionIDNotFound
-	case s.byID != byID:
+	case s.ids != ids:
 		return nil, moldau.FetchSessionTopicIDError
 	case s.epoch != epoch || s.busy:
 		return nil, moldau.InvalidFetchSessionEpoch
@@ -359,8 +361,8 @@ func (t *sessions) take(id, epoch int32, byID bool, now int64) (*session, moldau
 
 // finish ends a request of the session.
 func (s *session) finish() {
-	s.bucket.mu.Lock()
-	defer s.bucket.mu.Unlock()
+	s.table.mu.Lock()
+	defer s.table.mu.Unlock()
 	s.busy = false
 	if s.dead {
 		s.set.unwatch()

@@ -58,19 +58,18 @@ type Broker struct {
 	epoch       moldau.BrokerEpoch
 	clean       bool // the last stop was clean
 
-	storage     *storage
-	checkpoints sync.Mutex
-	cluster     *cluster
-	partitions  *partition.Table
-	flusher     *partition.Flusher
-	stats       topicStats
-	codecs      record.Codecs
-	api         *api.Broker
-	server      *server.Server
-	bound       map[string]bound // by listener name
-	http        string           // address of the status pages, empty where they are off
-	version     string
-	stage       atomic.Int32 // a status.Stage
+	storage    *storage
+	cluster    *cluster
+	partitions *partition.Table
+	flusher    *partition.Flusher
+	stats      topicStats
+	codecs     record.Codecs
+	api        *api.Broker
+	server     *server.Server
+	bound      map[string]bound // by listener name
+	http       string           // address of the status pages, empty where they are off
+	version    string
+	stage      atomic.Int32 // a status.Stage
 
 	startedAt time.Time
 	opening   time.Duration // from the start to the open port
@@ -270,6 +269,7 @@ func (b *Broker) startQuorum() error {
 			b.logger.Error("the metadata log could not be closed", "error", err)
 		}
 	})
+	b.storage.report("the metadata log", dir, log.Recovery())
 	self := quorum.Voter{ID: b.config.NodeID, Directory: b.metadataDirectoryID()}
 	b.cluster.quorum, err = quorum.Open(quorum.Options{
 		Env: b.env, Dir: dir, Self: self, Voters: []quorum.Voter{self}, Log: log, Machine: b.cluster, Logger: b.logger,
@@ -317,7 +317,7 @@ func (b *Broker) fail(err error) {
 // register writes what a new cluster begins with, and this broker's registration. The registration is a new incarnation:
 // applying it raises the leader epoch of every partition that this broker leads.
 func (b *Broker) register() error {
-	if b.cluster.Image().Offset() < 0 || len(collect(b.cluster.Image())) == 0 {
+	if b.cluster.Image().Feature(controller.MetadataVersionFeature) == 0 { // the cluster has not begun
 		if err := b.cluster.changeNow(func(*metadata.Image) []schema.Record { return controller.Bootstrap() }); err != nil {
 			return fmt.Errorf("cannot begin the metadata: %w", err)
 		}
@@ -338,15 +338,6 @@ func (b *Broker) register() error {
 		return fmt.Errorf("cannot register broker %d: %s", b.config.NodeID, code)
 	}
 	return nil
-}
-
-// collect returns the names of the finalized features: a cluster without any has not begun.
-func collect(im *metadata.Image) []string {
-	var names []string
-	for name := range im.Features() {
-		names = append(names, name)
-	}
-	return names
 }
 
 func (b *Broker) registration() *kmsg.BrokerRegistrationRequest {

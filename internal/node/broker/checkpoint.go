@@ -20,7 +20,7 @@ func (b *Broker) every(ctx context.Context, tasks *sync.WaitGroup, name string, 
 		return
 	}
 	tasks.Add(1)
-	b.env.Go(name, func() { // ends with ctx; Run waits for tasks
+	b.env.Go(name, func() { // ends with ctx; the stop waits for tasks
 		defer tasks.Done()
 		for env.Sleep(ctx, b.env.Clock, interval) == nil {
 			fn()
@@ -28,30 +28,37 @@ func (b *Broker) every(ctx context.Context, tasks *sync.WaitGroup, name string, 
 	})
 }
 
+// checkpointKinds are the checkpoints of a directory.
+var checkpointKinds = [...]commitlog.Checkpoint{commitlog.RecoveryPoints, commitlog.HighWatermarks, commitlog.LogStarts}
+
 // checkpoint writes one kind of checkpoint of every directory where it has changed.
 func (b *Broker) checkpoint(kind commitlog.Checkpoint, value func(*partition.Partition, *commitlog.Log) moldau.Offset) error {
-	now := make(map[string]map[moldau.TopicPartition]moldau.Offset)
+	// The lock comes before the look at the partitions: one that is deleted meanwhile, and made again, would otherwise be
+	// written down after its successor has had it forgotten.
+	b.storage.checkpoints.Lock()
+	defer b.storage.checkpoints.Unlock()
+	now := make(map[*logDir]map[moldau.TopicPartition]moldau.Offset)
 	for _, p := range b.partitions.All() {
-		log := p.Log()
-		if log == nil {
-			continue
+		d := b.storage.dirOf(p.Dir)
+		if d == nil {
+			continue // it never had a place
 		}
-		if now[p.Dir] == nil {
-			now[p.Dir] = make(map[moldau.TopicPartition]moldau.Offset)
+		if now[d] == nil {
+			now[d] = make(map[moldau.TopicPartition]moldau.Offset)
 		}
-		now[p.Dir][p.Name] = value(p, log)
+		if log := p.Log(); log != nil {
+			now[d][p.Name] = value(p, log)
+		} else if o, ok := d.saved[kind][p.Name]; ok {
+			now[d][p.Name] = o // still to be recovered, or offline: what was saved last holds
+		}
 	}
-	b.checkpoints.Lock()
-	defer b.checkpoints.Unlock()
 	var failed error
-	for path, offsets := range now {
-		d := b.storage.dirOf(path)
-		b.keepUnopened(d, kind, offsets)
+	for d, offsets := range now {
 		if maps.Equal(offsets, d.saved[kind]) {
 			continue
 		}
 		if err := d.WriteCheckpoint(kind, offsets); err != nil {
-			failed = errors.Join(failed, fmt.Errorf("log directory %s: checkpoint %s: %w", path, kind, err))
+			failed = errors.Join(failed, fmt.Errorf("log directory %s: checkpoint %s: %w", d.path, kind, err))
 			continue
 		}
 		d.saved[kind] = offsets
@@ -63,22 +70,6 @@ func (b *Broker) checkpoint(kind commitlog.Checkpoint, value func(*partition.Par
 func (b *Broker) note(err error) {
 	if err != nil {
 		b.logger.Error("a checkpoint could not be written", "error", err)
-	}
-}
-
-// keepUnopened carries over what the checkpoint at start said of partitions that are not open: those that are still to be
-// recovered, or failed to open.
-func (b *Broker) keepUnopened(d *logDir, kind commitlog.Checkpoint, offsets map[moldau.TopicPartition]moldau.Offset) {
-	old := map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset{
-		commitlog.RecoveryPoints: d.recoveryPoints, commitlog.HighWatermarks: d.highWatermarks, commitlog.LogStarts: d.logStarts,
-	}[kind]
-	for _, p := range b.partitions.All() {
-		if p.Dir != d.path || p.Log() != nil {
-			continue
-		}
-		if o, ok := old[p.Name]; ok {
-			offsets[p.Name] = o
-		}
 	}
 }
 

@@ -77,8 +77,3 @@ func (b *Broker) Info() Info {
 	}
 	return info
 }
-
-// Recovery is how many logs there are to open since the start and how many of them are.
-func (b *Broker) Recovery() (opened, all int64) {
-	return b.storage.opened.Load(), b.storage.toOpen.Load()
-}

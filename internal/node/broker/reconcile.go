@@ -15,8 +15,8 @@ import (
 	"github.com/moldau/moldau/internal/store/commitlog"
 )
 
-// reconcile makes the partitions of this broker what the metadata says. It runs on the quorum's loop and does no I/O:
-// logs are opened and removed in the background.
+// reconcile makes the partitions of this broker what the metadata says. It runs on the quorum's loop: logs are opened and
+// removed in the background, and only a directory that another topic of the same name has left behind is renamed here.
 func (b *Broker) reconcile(delta *metadata.Delta) {
 	c := change{b: b, im: delta.New, settings: make(map[string]*partition.Settings), arrivals: make(map[*logDir]*arrival)}
 	for _, step := range delta.Steps(b.config.NodeID) {
@@ -119,7 +119,6 @@ func (b *Broker) settings(im *metadata.Image, topic string) *partition.Settings 
 		},
 		MinInSync: int(t.MinInSyncReplicas), LogAppendTime: t.TimestampType == config.LogAppendTime,
 		FlushMessages: t.FlushMessages,
-		Compacted:     t.CleanupPolicy.Has(config.CleanupCompact),
 		DeleteAllowed: !t.CleanupPolicy.Has(config.CleanupCompact) || t.CleanupPolicy.Has(config.CleanupDelete),
 		Checks: record.Policy{
 			MessageBytesMax: int(t.MaxMessageBytes), SegmentBytesMax: int(t.SegmentBytes),

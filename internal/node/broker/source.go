@@ -16,8 +16,8 @@ import (
 	"github.com/moldau/moldau/internal/node/status"
 )
 
-// openStatus opens the HTTP listener for metrics and health, where one is configured. It answers from the first moment:
-// a broker that still starts says so.
+// openStatus opens the HTTP listener for metrics and health, where one is configured. It answers before the ports of
+// clients do: a broker that still starts says so.
 func (b *Broker) openStatus() error {
 	if b.config.HTTPListener == "" {
 		return nil

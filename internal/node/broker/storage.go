@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,8 +24,8 @@ type storage struct {
 	logger *slog.Logger
 	dirs   []*logDir
 
-	// Progress of recovery, for /readyz.
-	toOpen, opened atomic.Int64
+	// checkpoints guards the checkpoints of all directories, in memory and in the files.
+	checkpoints sync.Mutex
 
 	stopping atomic.Bool
 	running  sync.WaitGroup
@@ -37,8 +38,9 @@ type logDir struct {
 	path  string
 	id    moldau.DirectoryID
 	clean bool
-	// What the checkpoints said at start.
-	recoveryPoints, highWatermarks, logStarts map[moldau.TopicPartition]moldau.Offset
+	// saved is what the checkpoint files hold; guarded by storage.checkpoints. Of a partition whose log is not open it is all
+	// that is known.
+	saved map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset
 	// found is the partitions on disk at start that no partition of the metadata has claimed yet; listed is what the
 	// manifest says should be there.
 	found  map[moldau.TopicPartition]commitlog.PartitionDir
@@ -49,7 +51,6 @@ type logDir struct {
 
 	workers []*worker
 	failure atomic.Pointer[error]
-	saved   map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset // last written
 }
 
 // openDir takes a directory for this broker. What it holds is read only after its clean marker was taken away: a crash
@@ -64,14 +65,10 @@ func openDir(e env.Env, path string) (*logDir, error) {
 
 // load reads the checkpoints and what partitions there are.
 func (d *logDir) load() (err error) {
-	if d.recoveryPoints, err = d.ReadCheckpoint(commitlog.RecoveryPoints); err != nil {
-		return err
-	}
-	if d.highWatermarks, err = d.ReadCheckpoint(commitlog.HighWatermarks); err != nil {
-		return err
-	}
-	if d.logStarts, err = d.ReadCheckpoint(commitlog.LogStarts); err != nil {
-		return err
+	for _, kind := range checkpointKinds {
+		if d.saved[kind], err = d.ReadCheckpoint(kind); err != nil {
+			return err
+		}
 	}
 	if err := d.PurgeDeleted(); err != nil {
 		return err
@@ -196,12 +193,12 @@ func (s *storage) setAside(d *logDir, found commitlog.PartitionDir) error {
 	return s.env.FS.SyncDir(d.path)
 }
 
-// arrival is the partitions that one change brings to one directory. Those without files are enlisted together before the
+// arrival is the partitions that one change brings to one directory. Those without files are welcomed together before the
 // first of them is opened.
 type arrival struct {
 	partitions []*partition.Partition
-	ids        map[moldau.TopicPartition]moldau.TopicID // of those to enlist
-	enlisting  sync.Once
+	ids        map[moldau.TopicPartition]moldau.TopicID // of those without files
+	welcoming  sync.Once
 	err        error
 }
 
@@ -212,29 +209,52 @@ func (a *arrival) add(d *logDir, p *partition.Partition) {
 	}
 }
 
-// enlist notes in the directory's manifest that files are about to be there: a directory that loses them must not look
-// like one that never had any.
-func (a *arrival) enlist(d *logDir) error {
-	a.enlisting.Do(func() {
-		if len(a.ids) > 0 {
-			d.manifest.Lock()
-			defer d.manifest.Unlock()
-			a.err = d.Enlist(a.ids)
+// welcome makes the directory ready for the partitions without files. What its checkpoints say of others of the same names,
+// whose topics were deleted, is forgotten: it would be taken for theirs. Then the manifest notes that files are about to be
+// there: a directory that loses them must not look like one that never had any.
+func (s *storage) welcome(d *logDir, a *arrival) error {
+	a.welcoming.Do(func() {
+		if len(a.ids) == 0 {
+			return
 		}
+		if a.err = s.forget(d, a.ids); a.err != nil {
+			return
+		}
+		d.manifest.Lock()
+		defer d.manifest.Unlock()
+		a.err = d.Enlist(a.ids)
 	})
 	return a.err
 }
 
+// forget takes partitions out of the checkpoints, durably.
+func (s *storage) forget(d *logDir, partitions map[moldau.TopicPartition]moldau.TopicID) error {
+	s.checkpoints.Lock()
+	defer s.checkpoints.Unlock()
+	for _, kind := range checkpointKinds {
+		kept := maps.Clone(d.saved[kind])
+		for tp := range partitions {
+			delete(kept, tp)
+		}
+		if len(kept) == len(d.saved[kind]) {
+			continue
+		}
+		if err := d.WriteCheckpoint(kind, kept); err != nil {
+			return err
+		}
+		d.saved[kind] = kept
+	}
+	return nil
+}
+
 // open opens logs in the background.
 func (s *storage) open(d *logDir, a *arrival) {
-	s.toOpen.Add(int64(len(a.partitions)))
 	for _, p := range a.partitions {
 		d.do(p.Name, func() {
-			defer s.opened.Add(1)
 			if p.IsGone() || s.stopping.Load() {
 				return
 			}
-			err := a.enlist(d)
+			err := s.welcome(d, a)
 			if err == nil {
 				err = s.openLog(d, p)
 			}
@@ -249,16 +269,19 @@ func (s *storage) open(d *logDir, a *arrival) {
 
 // openLog opens one log and hands it to its partition.
 func (s *storage) openLog(d *logDir, p *partition.Partition) error {
+	s.checkpoints.Lock()
+	recovered, committed, start := d.saved[commitlog.RecoveryPoints][p.Name], d.saved[commitlog.HighWatermarks][p.Name], d.saved[commitlog.LogStarts][p.Name]
+	s.checkpoints.Unlock()
 	log, err := commitlog.Open(commitlog.Options{
 		FS: s.env.FS, Now: s.env.Clock.Now, Dir: d.PartitionDir(p.Name), Partition: p.Name, TopicID: p.ID,
 		Config: p.Settings().Log, Clean: d.clean,
-		RecoveryPoint: d.recoveryPoints[p.Name], LogStart: d.logStarts[p.Name],
+		RecoveryPoint: recovered, LogStart: start,
 	})
 	if err != nil {
 		return err
 	}
-	s.report(d, p, log)
-	if err := p.Opened(log, d.highWatermarks[p.Name]); err != nil {
+	s.report(p.Name.String(), d.path, log.Recovery())
+	if err := p.Opened(log, committed); err != nil {
 		s.close(p.Name, log)
 		return err
 	}
@@ -267,8 +290,10 @@ func (s *storage) openLog(d *logDir, p *partition.Partition) error {
 
 // report tells what a recovery had to cut. A torn last write is what a crash leaves; damage with whole batches behind it is
 // not, and those batches are lost here.
-func (s *storage) report(d *logDir, p *partition.Partition, log *commitlog.Log) {
-	r := log.Recovery()
+func (s *storage) report(partition, directory string, r commitlog.Recovery) {
+	for _, note := range r.Notes {
+		s.logger.Info("a file of a log was built anew", "partition", partition, "directory", directory, "note", note)
+	}
 	if r.Reason == "" {
 		return
 	}
@@ -276,8 +301,8 @@ func (s *storage) report(d *logDir, p *partition.Partition, log *commitlog.Log) 
 	if r.Midway {
 		level, message = slog.LevelError, "a log was cut at a damaged batch, and batches behind it are lost"
 	}
-	s.logger.Log(context.Background(), level, message, "partition", p.Name.String(), "directory", d.path,
-		"end", int64(log.End()), "bytes", r.TruncatedBytes, "segments", r.SegmentsRemoved, "reason", r.Reason)
+	s.logger.Log(context.Background(), level, message, "partition", partition, "directory", directory,
+		"end", int64(r.TruncatedAt), "bytes", r.TruncatedBytes, "segments", r.SegmentsRemoved, "reason", r.Reason)
 }
 
 func (s *storage) close(tp moldau.TopicPartition, log *commitlog.Log) {
@@ -332,7 +357,7 @@ func (s *storage) dirOf(path string) *logDir {
 func (s *storage) describe() []api.LogDir {
 	all := make([]api.LogDir, len(s.dirs))
 	for i, d := range s.dirs {
-		all[i] = api.LogDir{Path: d.path, ID: d.id, Total: -1, Free: -1}
+		all[i] = api.LogDir{Path: d.path, Total: -1, Free: -1}
 		if total, free, err := s.env.FS.Space(d.path); err == nil {
 			all[i].Total, all[i].Free = total, free
 		}

@@ -17,7 +17,7 @@ import (
 var (
 	// ErrGone: the topic was deleted, or the replica moved away.
 	ErrGone = errors.New("the partition is not on this broker any more")
-	// ErrOffline: its log directory failed, or its log could not be opened.
+	// ErrOffline: its log cannot be used. It could not be opened, or has failed, or is not open yet, or no longer.
 	ErrOffline = errors.New("the partition's log is offline")
 )
 

@@ -31,27 +31,27 @@ type ReadResult struct {
 	DivergeEnd   moldau.Offset
 }
 
-func refused(code moldau.Code) ReadResult {
+// Refused is the result for a partition of which nothing can be told but a code.
+func Refused(code moldau.Code) ReadResult {
 	return ReadResult{Code: code, HighWatermark: -1, Stable: -1, Start: -1}
 }
 
 // Read finds the records that r asks for and moves none of their bytes. It takes no lock that is held across a write.
 func (p *Partition) Read(r ReadRequest) ReadResult {
 	if code := p.refusal(); code != moldau.None {
-		return refused(code)
+		return Refused(code)
 	}
 	if code := p.CheckEpoch(r.Epoch); code != moldau.None {
-		return refused(code)
+		return Refused(code)
 	}
 	// The order matters: what is below these offsets was published in the log before them.
 	stable := moldau.Offset(p.stable.Load())
-	res := ReadResult{HighWatermark: p.HighWatermark(), Stable: stable}
-	res.Stable = min(res.Stable, res.HighWatermark)
-	res.Start = p.log.Start()
+	hw := p.HighWatermark()
+	res := ReadResult{HighWatermark: hw, Stable: min(stable, hw), Start: p.log.Start()}
 	if r.LastRead != moldau.NoEpoch {
 		switch epoch, end := p.log.EpochEnd(r.LastRead); {
 		case end < 0: // an epoch that this log has not heard of: it cannot tell what the two have in common
-			return refused(moldau.OffsetOutOfRange)
+			return Refused(moldau.OffsetOutOfRange)
 		case epoch < r.LastRead || end < r.At:
 			res.Diverging, res.DivergeEpoch, res.DivergeEnd = true, epoch, end
 			return res
@@ -62,7 +62,7 @@ func (p *Partition) Read(r ReadRequest) ReadResult {
 		upTo = res.Stable
 	}
 	if r.At < res.Start || r.At > res.HighWatermark {
-		return refused(moldau.OffsetOutOfRange)
+		return Refused(moldau.OffsetOutOfRange)
 	}
 	if r.At >= upTo {
 		return res
@@ -70,7 +70,7 @@ func (p *Partition) Read(r ReadRequest) ReadResult {
 	region, err := p.log.Read(r.At, r.MaxBytes, upTo, r.WholeBatch)
 	switch {
 	case errors.Is(err, commitlog.ErrOutOfRange):
-		return refused(moldau.OffsetOutOfRange) // the start moved past it meanwhile
+		return Refused(moldau.OffsetOutOfRange) // the start moved past it meanwhile
 	case err != nil:
 		return p.readFailed(err)
 	}
@@ -90,13 +90,5 @@ func (p *Partition) readFailed(err error) ReadResult {
 		p.Fail(err)
 		p.logger.Error("read failed: the partition is offline", "partition", p.Name.String(), "error", err)
 	}
-	return refused(p.refusal())
-}
-
-// Readable reports whether a fetch at an offset would find records, without looking for them.
-func (p *Partition) Readable(at moldau.Offset, committed bool) bool {
-	if committed {
-		return at < moldau.Offset(p.stable.Load())
-	}
-	return at < p.HighWatermark()
+	return Refused(p.refusal())
 }

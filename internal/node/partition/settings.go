@@ -11,7 +11,6 @@ type Settings struct {
 	MinInSync     int
 	LogAppendTime bool
 	FlushMessages int64
-	Compacted     bool
 	DeleteAllowed bool // DeleteRecords may move the start: cleanup.policy is not compact alone
 	// Checks are what a batch of a producer is checked against.
 	Checks record.Policy

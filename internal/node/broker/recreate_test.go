@@ -1,0 +1,48 @@
+package broker
+
+import (
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+)
+
+// A topic that is made again begins at offset 0, whatever the checkpoints of its namesake said: the log start that
+// DeleteRecords had moved, and that the start of the broker read, is not its own.
+func TestRecreatedTopicBeginsAtZero(t *testing.T) {
+	for _, restart := range []string{"before the deletion", "after the deletion", "between"} {
+		t.Run("restart "+restart, func(t *testing.T) {
+			dir := t.TempDir()
+			b, stop := start(t, dir)
+			c := client(t, b)
+			create(t, c, "t", 1)
+			produce(t, c, "t", "a", "b", "c")
+			offsets := make(kadm.Offsets)
+			offsets.AddOffset("t", 0, 2, -1)
+			if _, err := kadm.NewClient(c).DeleteRecords(t.Context(), offsets); err != nil {
+				t.Fatal(err)
+			}
+			again := func() {
+				stop()
+				b, stop = start(t, dir)
+				c = client(t, b)
+			}
+			if restart != "after the deletion" {
+				again()
+			}
+			if _, err := kadm.NewClient(c).DeleteTopic(t.Context(), "t"); err != nil {
+				t.Fatal(err)
+			}
+			if restart != "before the deletion" {
+				again()
+			}
+			create(t, c, "t", 1)
+			starts, err := kadm.NewClient(c).ListStartOffsets(t.Context(), "t")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if o, _ := starts.Lookup("t", 0); o.Offset != 0 || o.Err != nil {
+				t.Errorf("the new topic begins at offset %d, %v", o.Offset, o.Err)
+			}
+		})
+	}
+}
