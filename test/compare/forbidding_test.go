@@ -2,6 +2,7 @@ package compare
 
 import (
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -28,6 +29,7 @@ func tellForbidding(r *run) {
 	good := of("water", "water")
 	for codec := int16(0); codec <= zstded; codec++ {
 		r.each("stamped and compressed, codec "+string('0'+rune(codec)), func(int16) kmsg.Request {
+			time.Sleep(3 * time.Millisecond) // a millisecond for each batch: the last has the highest time
 			return w.request("kept", -1, to(0, good.with(codec).bytes()))
 		}, 7, 13)
 	}
