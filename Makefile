@@ -38,6 +38,7 @@ race: ## all tests of this module under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race ./...
 
 bench: build ## Moldau beside Apache Kafka and beside the floor, in one run on this machine
+	$(GO) run ./bench/start
 	$(GO) run ./bench/compare $(BENCHFLAGS)
 
 fuzz: ## every fuzz target for FUZZTIME each (make fuzz FUZZTIME=30s)

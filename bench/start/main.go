@@ -1,0 +1,251 @@
+// Command start measures how soon a broker is there: an open port on an empty directory, and after kill -9 with a
+// thousand partitions that hold a gigabyte; the memory of an idle broker; the size of the binary. It prints each with the
+// bar that it is measured against.
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/moldau/moldau/bench/load"
+)
+
+const usage = `start measures how soon Moldau is there, idle memory and the size of the binary.
+
+Usage:
+  start [flags]
+
+Example:
+  make build && go run ./bench/start
+
+Flags:
+`
+
+type options struct {
+	binary     string
+	dir        string
+	partitions int
+	mib        int
+	reps       int
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	var o options
+	flags := flag.NewFlagSet("start", flag.ContinueOnError)
+	flags.Usage = func() {
+		fmt.Fprint(flags.Output(), usage)
+		flags.PrintDefaults()
+	}
+	flags.StringVar(&o.binary, "moldau", "bin/moldau", "the binary of Moldau")
+	flags.StringVar(&o.dir, "dir", os.TempDir(), "where the broker keeps its data; some 2 GiB are needed")
+	flags.IntVar(&o.partitions, "partitions", 1000, "partitions to recover")
+	flags.IntVar(&o.mib, "mib", 1024, "MiB in them")
+	flags.IntVar(&o.reps, "reps", 7, "how often each start is measured; the median counts")
+	if err := flags.Parse(os.Args[1:]); err != nil || flags.NArg() > 0 {
+		os.Exit(2)
+	}
+	if err := measure(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "start:", err)
+		os.Exit(1)
+	}
+}
+
+// measure prints the table.
+func measure(ctx context.Context, o options) error {
+	dir, err := os.MkdirTemp(o.dir, "moldau-start-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // a temporary directory
+	size, err := os.Stat(o.binary)
+	if err != nil {
+		return fmt.Errorf("there is no binary: run make build first, or name another by -moldau: %w", err)
+	}
+	fmt.Fprintln(os.Stderr, "starting on empty directories")
+	var empty []time.Duration
+	var idle int64
+	for i := range o.reps {
+		b, err := start(o.binary, filepath.Join(dir, "empty-"+strconv.Itoa(i)))
+		if err != nil {
+			return err
+		}
+		empty = append(empty, b.opened)
+		time.Sleep(200 * time.Millisecond) // until it idles
+		idle, err = b.resident()
+		b.kill()
+		if err != nil {
+			return err
+		}
+	}
+	after, served, err := afterKill(ctx, o, filepath.Join(dir, "full"))
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "WHAT\tMEASURED\tBAR")
+	fmt.Fprintf(w, "start to open port, empty directory\t%v\t50ms\n", median(empty))
+	fmt.Fprintf(w, "the same after kill -9, %d partitions, %d MiB\t%v\t300ms\n", o.partitions, o.mib, median(after))
+	fmt.Fprintf(w, "until every partition serves\t%v\t\n", median(served))
+	fmt.Fprintf(w, "idle memory\t%.1f MiB\t40 MiB\n", float64(idle)/(1<<20))
+	fmt.Fprintf(w, "binary\t%.1f MB\t30 MB\n", float64(size.Size())/1e6)
+	return w.Flush()
+}
+
+// afterKill fills a directory, and measures starts after kill -9: to the open port, and until every partition serves.
+func afterKill(ctx context.Context, o options, dir string) (opened, served []time.Duration, err error) {
+	b, err := start(o.binary, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	fmt.Fprintf(os.Stderr, "writing %d MiB to %d partitions\n", o.mib, o.partitions)
+	err = fill(ctx, o, load.Cluster{Address: b.address})
+	b.kill()
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range o.reps {
+		fmt.Fprintf(os.Stderr, "recovery %d of %d\n", i+1, o.reps)
+		b, err := start(o.binary, dir)
+		if err != nil {
+			return nil, nil, err
+		}
+		opened = append(opened, b.opened)
+		err = b.awaitReady(ctx)
+		served = append(served, time.Since(b.started))
+		b.kill()
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	return opened, served, nil
+}
+
+// fill spreads batches of 64 KiB over the partitions.
+func fill(ctx context.Context, o options, c load.Cluster) error {
+	if err := c.CreateTopic(ctx, "full", o.partitions, nil); err != nil {
+		return err
+	}
+	batch, err := load.NewBatch(63, 1024, 1<<16, "none", bytes.Repeat([]byte("moldau "), 10_000))
+	if err != nil {
+		return err
+	}
+	const perRequest = 8
+	requests := int64(o.mib) << 20 / int64(63*1024*perRequest)
+	_, err = c.Produce(ctx, load.ProduceSpec{
+		Topic: "full", Batch: batch, Clients: 1, InFlight: 4, PartitionsPerRequest: perRequest, Acks: -1, Requests: requests,
+	})
+	return err
+}
+
+// broker is one run of the binary.
+type broker struct {
+	address, status string
+	command         *exec.Cmd
+	started         time.Time
+	opened          time.Duration
+}
+
+// start runs the binary and waits for its port.
+func start(binary, dir string) (*broker, error) {
+	kafka, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	http, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	b := &broker{address: "127.0.0.1:" + kafka, status: "127.0.0.1:" + http}
+	b.command = exec.Command(binary, "serve", "--set", "listeners=PLAINTEXT://"+b.address, "--set", "log.dirs="+dir,
+		"--set", "moldau.http.listener="+b.status)
+	b.command.Stderr = os.Stderr
+	b.command.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "MOLDAU_") })
+	b.started = time.Now()
+	if err := b.command.Start(); err != nil {
+		return nil, err
+	}
+	for time.Since(b.started) < 30*time.Second {
+		if conn, err := net.Dial("tcp", b.address); err == nil {
+			b.opened = time.Since(b.started)
+			return b, conn.Close()
+		}
+		time.Sleep(500 * time.Microsecond)
+	}
+	b.kill()
+	return nil, fmt.Errorf("%s did not open its port in 30 s", binary)
+}
+
+// awaitReady waits until /readyz says that every partition serves.
+func (b *broker) awaitReady(ctx context.Context) error {
+	for ctx.Err() == nil {
+		if ok, err := b.ready(); err != nil || ok {
+			return err
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	return ctx.Err()
+}
+
+func (b *broker) ready() (bool, error) {
+	conn, err := net.Dial("tcp", b.status)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("GET /readyz HTTP/1.0\r\n\r\n")); err != nil {
+		return false, err
+	}
+	answer := make([]byte, 256)
+	n, err := conn.Read(answer)
+	return bytes.Contains(answer[:n], []byte(" 200 ")), err
+}
+
+// resident is the memory that the broker has resident, in bytes; it needs Linux.
+func (b *broker) resident() (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", b.command.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	f := bytes.Fields(text)
+	if len(f) < 2 {
+		return 0, fmt.Errorf("memory of the broker: %q", text)
+	}
+	pages, err := strconv.ParseInt(string(f[1]), 10, 64)
+	return pages * int64(os.Getpagesize()), err
+}
+
+func (b *broker) kill() {
+	_ = b.command.Process.Kill() // it may have ended
+	_ = b.command.Wait()         // killed is how it should end
+}
+
+func freePort() (string, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	_, port, err := net.SplitHostPort(ln.Addr().String())
+	if err == nil {
+		err = ln.Close()
+	}
+	return port, err
+}
+
+func median(ds []time.Duration) time.Duration {
+	slices.Sort(ds)
+	return ds[len(ds)/2].Round(100 * time.Microsecond)
+}
