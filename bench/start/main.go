@@ -191,19 +191,21 @@ func start(binary, dir string) (*broker, error) {
 
 // awaitReady waits until /readyz says that every partition serves.
 func (b *broker) awaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	for ctx.Err() == nil {
 		if ok, err := b.ready(); err != nil || ok {
 			return err
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
-	return ctx.Err()
+	return fmt.Errorf("not every partition serves: %w", ctx.Err())
 }
 
 func (b *broker) ready() (bool, error) {
 	conn, err := net.Dial("tcp", b.status)
 	if err != nil {
-		return false, err
+		return false, nil // that port opens a little later
 	}
 	defer conn.Close()
 	if _, err := conn.Write([]byte("GET /readyz HTTP/1.0\r\n\r\n")); err != nil {
