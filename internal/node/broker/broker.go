@@ -318,6 +318,9 @@ func (b *Broker) fail(err error) {
 // applying it raises the leader epoch of every partition that this broker leads.
 func (b *Broker) register() error {
 	if b.cluster.Image().Feature(controller.MetadataVersionFeature) == 0 { // the cluster has not begun
+		if err := b.storage.checkUnused(); err != nil {
+			return err
+		}
 		if err := b.cluster.changeNow(func(*metadata.Image) []schema.Record { return controller.Bootstrap() }); err != nil {
 			return fmt.Errorf("cannot begin the metadata: %w", err)
 		}

@@ -37,6 +37,7 @@ func (b *Broker) reconcile(delta *metadata.Delta) {
 	for dir, a := range c.arrivals {
 		b.storage.open(dir, a)
 	}
+	b.storage.unclaimed.Do(b.storage.tellUnclaimed) // the first change is all that the metadata has
 }
 
 // change is one delta on its way into the partitions.
@@ -71,7 +72,7 @@ func (c *change) lead(s metadata.BecomeLeader) {
 // admit enters a partition that this broker has not had since it started, and has its log opened.
 func (c *change) admit(tp moldau.TopicPartition, id moldau.TopicID) *partition.Partition {
 	b := c.b
-	dir, err := b.storage.place(tp, id)
+	dir, held, err := b.storage.place(tp, id)
 	path := ""
 	if dir != nil {
 		path = dir.path
@@ -85,10 +86,10 @@ func (c *change) admit(tp moldau.TopicPartition, id moldau.TopicID) *partition.P
 	}
 	a := c.arrivals[dir]
 	if a == nil {
-		a = &arrival{ids: make(map[moldau.TopicPartition]moldau.TopicID)}
+		a = newArrival()
 		c.arrivals[dir] = a
 	}
-	a.add(dir, p)
+	a.add(dir, p, held)
 	return p
 }
 

@@ -27,6 +27,8 @@ type storage struct {
 	// checkpoints guards the checkpoints of all directories, in memory and in the files.
 	checkpoints sync.Mutex
 
+	unclaimed sync.Once // told
+
 	stopping atomic.Bool
 	running  sync.WaitGroup
 }
@@ -81,6 +83,22 @@ func (d *logDir) load() (err error) {
 	d.found = make(map[moldau.TopicPartition]commitlog.PartitionDir, len(parts))
 	for _, p := range parts {
 		d.found[p.Partition] = p
+	}
+	return nil
+}
+
+// checkUnused returns an error where a directory holds logs. It is for a start without metadata: a cluster that begins has
+// none, so the metadata log was lost.
+func (s *storage) checkUnused() error {
+	for _, d := range s.dirs {
+		held := maps.Clone(d.listed)
+		for tp, found := range d.found {
+			held[tp] = found.TopicID
+		}
+		for tp := range held {
+			return fmt.Errorf("the metadata log is empty, but log directory %s holds the logs of %d partitions, such as %v: "+
+				"the metadata was lost; restore %s, or set log.dirs to an empty directory", d.path, len(held), tp, metadataDir)
+		}
 	}
 	return nil
 }
@@ -151,35 +169,47 @@ func (w *worker) run() {
 	}
 }
 
-// place finds the directory of a partition: where its log is, else where the fewest are. A log that the manifest lists and
-// that is not there, or whose identity cannot be read, is an error: it is offline, never empty.
-func (s *storage) place(tp moldau.TopicPartition, id moldau.TopicID) (*logDir, error) {
+// place finds the directory of a partition: where its log is, which held tells, else where the fewest are. A log that the
+// manifest lists and that is not there, or whose identity is damaged, is an error: it is offline, never empty. Such an error
+// comes with the directory, whose checkpoints go on telling of the log.
+func (s *storage) place(tp moldau.TopicPartition, id moldau.TopicID) (d *logDir, held bool, err error) {
 	var least *logDir
 	for _, d := range s.dirs {
 		found, ok := d.found[tp]
 		delete(d.found, tp)
-		switch {
-		case ok && found.Err != nil:
-			return nil, found.Err
-		case ok && found.TopicID == id:
+		if listed := d.listed[tp] == id; listed || ok && (found.Err != nil || found.TopicID == id) {
 			d.count++
-			return d, nil
-		case ok:
+			return d, true, d.checkFound(found, ok, id)
+		}
+		if ok {
 			if err := s.setAside(d, found); err != nil {
-				return nil, err
+				return nil, false, err
 			}
-		case d.listed[tp] == id && !id.IsZero():
-			return nil, fmt.Errorf("log directory %s had the partition's files and they are gone; bring them back, or delete the topic", d.path)
 		}
 		if d.failure.Load() == nil && (least == nil || d.count < least.count) {
 			least = d
 		}
 	}
 	if least == nil {
-		return nil, errors.New("no log directory is online")
+		return nil, false, errors.New("no log directory is online")
 	}
 	least.count++
-	return least, nil
+	return least, false, nil
+}
+
+// checkFound compares what is on disk of a partition, if anything is, with the topic id that the metadata has. A directory
+// without partition.metadata is believed: a crash came before the file, or the file was lost, and the manifest lists it.
+func (d *logDir) checkFound(found commitlog.PartitionDir, ok bool, id moldau.TopicID) error {
+	switch {
+	case !ok:
+		return fmt.Errorf("log directory %s had the partition's files and they are gone; bring them back, or delete the topic", d.path)
+	case found.Err != nil:
+		return found.Err
+	case found.TopicID != id && !found.TopicID.IsZero():
+		return fmt.Errorf("partition.metadata in %s names topic id %v, but the manifest of %s lists the files with topic id %v: "+
+			"restore the file that is damaged, or delete the topic", found.Dir, found.TopicID, d.path, id)
+	}
+	return nil
 }
 
 // setAside renames the log of a namesake that the metadata does not know any more. It is not ours to delete.
@@ -193,38 +223,99 @@ func (s *storage) setAside(d *logDir, found commitlog.PartitionDir) error {
 	return s.env.FS.SyncDir(d.path)
 }
 
-// arrival is the partitions that one change brings to one directory. Those without files are welcomed together before the
-// first of them is opened.
-type arrival struct {
-	partitions []*partition.Partition
-	ids        map[moldau.TopicPartition]moldau.TopicID // of those without files
-	welcoming  sync.Once
-	err        error
-}
-
-func (a *arrival) add(d *logDir, p *partition.Partition) {
-	a.partitions = append(a.partitions, p)
-	if d.listed[p.Name] != p.ID {
-		a.ids[p.Name] = p.ID
+// tellUnclaimed logs what is on disk at the start and unknown to the metadata. It is left alone: of a topic whose deletion a
+// crash has cut short it is rubbish, but where metadata was lost it is all that is left.
+func (s *storage) tellUnclaimed() {
+	for _, d := range s.dirs {
+		for tp := range d.found {
+			s.logger.Warn("a log directory holds partitions that the metadata does not know; they are left alone, to be removed by hand",
+				"directory", d.path, "partitions", len(d.found), "such as", tp.String())
+			break
+		}
 	}
 }
 
-// welcome makes the directory ready for the partitions without files. What its checkpoints say of others of the same names,
-// whose topics were deleted, is forgotten: it would be taken for theirs. Then the manifest notes that files are about to be
-// there: a directory that loses them must not look like one that never had any.
-func (s *storage) welcome(d *logDir, a *arrival) error {
+// arrival is the partitions that one change brings to one directory. Those that it does not list yet are welcomed together
+// before the first of them is opened.
+type arrival struct {
+	partitions  []*partition.Partition
+	held, fresh map[moldau.TopicPartition]moldau.TopicID // not listed: with files, and without
+	late        map[moldau.TopicPartition]moldau.TopicID // the fresh ones whose namesakes' files were still there
+	welcoming   sync.Once
+	err         error
+}
+
+func newArrival() *arrival {
+	return &arrival{
+		held: make(map[moldau.TopicPartition]moldau.TopicID), fresh: make(map[moldau.TopicPartition]moldau.TopicID),
+		late: make(map[moldau.TopicPartition]moldau.TopicID),
+	}
+}
+
+func (a *arrival) add(d *logDir, p *partition.Partition, held bool) {
+	a.partitions = append(a.partitions, p)
+	switch {
+	case !held:
+		a.fresh[p.Name] = p.ID
+	case d.listed[p.Name] != p.ID:
+		a.held[p.Name] = p.ID
+	}
+}
+
+// welcome makes the directory ready for p and those that come with it. What its checkpoints say of others of the same
+// names, whose topics were deleted, is forgotten: it would be taken for theirs.
+func (s *storage) welcome(d *logDir, a *arrival, p *partition.Partition) error {
 	a.welcoming.Do(func() {
-		if len(a.ids) == 0 {
-			return
+		if a.err = s.forget(d, a.fresh); a.err == nil {
+			a.err = s.enlist(d, a)
 		}
-		if a.err = s.forget(d, a.ids); a.err != nil {
-			return
-		}
-		d.manifest.Lock()
-		defer d.manifest.Unlock()
-		a.err = d.Enlist(a.ids)
 	})
+	if id, ok := a.late[p.Name]; ok && a.err == nil { // by now its namesake was removed, by this worker
+		one := newArrival()
+		one.held[p.Name] = id
+		if err := s.env.FS.MkdirAll(d.PartitionDir(p.Name)); err != nil {
+			return err
+		}
+		if err := s.env.FS.SyncDir(d.path); err != nil {
+			return err
+		}
+		return s.enlist(d, one)
+	}
 	return a.err
+}
+
+// enlist makes the directories of the fresh ones and notes all in the manifest: one that loses its files must not look like
+// one that never had any. The directories come first, for a crash in between must not look like such a loss.
+func (s *storage) enlist(d *logDir, a *arrival) error {
+	d.manifest.Lock()
+	defer d.manifest.Unlock()
+	for _, p := range a.partitions {
+		if p.IsGone() { // deleted meanwhile; its removal may have come and found nothing
+			delete(a.held, p.Name)
+			delete(a.fresh, p.Name)
+		}
+	}
+	ids := maps.Clone(a.held)
+	for tp, id := range a.fresh {
+		dir := d.PartitionDir(tp)
+		if _, err := s.env.FS.Stat(dir); err == nil {
+			a.late[tp] = id
+			continue
+		}
+		if err := s.env.FS.MkdirAll(dir); err != nil {
+			return err
+		}
+		ids[tp] = id
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	if len(a.fresh) > 0 {
+		if err := s.env.FS.SyncDir(d.path); err != nil {
+			return err
+		}
+	}
+	return d.Enlist(ids)
 }
 
 // forget takes partitions out of the checkpoints, durably.
@@ -254,7 +345,7 @@ func (s *storage) open(d *logDir, a *arrival) {
 			if p.IsGone() || s.stopping.Load() {
 				return
 			}
-			err := s.welcome(d, a)
+			err := s.welcome(d, a, p)
 			if err == nil {
 				err = s.openLog(d, p)
 			}
@@ -275,7 +366,7 @@ func (s *storage) openLog(d *logDir, p *partition.Partition) error {
 	log, err := commitlog.Open(commitlog.Options{
 		FS: s.env.FS, Now: s.env.Clock.Now, Dir: d.PartitionDir(p.Name), Partition: p.Name, TopicID: p.ID,
 		Config: p.Settings().Log, Clean: d.clean,
-		RecoveryPoint: recovered, LogStart: start,
+		RecoveryPoint: recovered, Whole: true, LogStart: start,
 	})
 	if err != nil {
 		return err
@@ -336,9 +427,11 @@ func (s *storage) remove(p *partition.Partition) {
 			return
 		}
 		s.env.Clock.AfterFunc(delay, func() { // what a stop leaves behind goes at the next start
-			if err := s.env.FS.RemoveAll(renamed); err != nil {
-				s.logger.Error("a deleted partition's directory could not be removed", "directory", renamed, "error", err)
-			}
+			d.do(p.Name, func() { // on the worker: thousands at once would take a thread each
+				if err := s.env.FS.RemoveAll(renamed); err != nil {
+					s.logger.Error("a deleted partition's directory could not be removed", "directory", renamed, "error", err)
+				}
+			})
 		})
 	})
 }

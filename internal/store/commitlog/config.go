@@ -72,6 +72,9 @@ type Options struct {
 	Clean bool
 	// RecoveryPoint is the offset before which everything was synced, as checkpointed; 0 where unknown.
 	RecoveryPoint moldau.Offset
+	// Whole says that nothing below RecoveryPoint is ever truncated or compacted, so that a log that lacks a record there has
+	// lost it: Open returns an error and cuts nothing.
+	Whole bool
 	// LogStart is the checkpointed log start; 0 where unknown.
 	LogStart moldau.Offset
 	// Progress, where not nil, is told during a recovery how many bytes of how many have been scanned.

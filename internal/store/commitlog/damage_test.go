@@ -205,6 +205,57 @@ func TestDamagedSealedIndex(t *testing.T) {
 	}
 }
 
+// TestLostRecordsAreNotCutOff opens logs that lack records which were durable: each is refused, and no file changes.
+func TestLostRecordsAreNotCutOff(t *testing.T) {
+	const last = "00000000000000000030.log"
+	empty := func([]byte) []byte { return nil }
+	half := func(b []byte) []byte { return b[:len(b)/2] }
+	for _, tt := range []struct {
+		name  string
+		clean bool
+		lose  func(t *testing.T, w *world)
+	}{
+		{"last segment torn, clean", true, func(t *testing.T, w *world) { poke(t, w.fs, last, half) }},
+		{"last segment torn", false, func(t *testing.T, w *world) { poke(t, w.fs, last, half) }},
+		{"last segment empty, clean", true, func(t *testing.T, w *world) { poke(t, w.fs, last, empty) }},
+		{"last segment empty", false, func(t *testing.T, w *world) { poke(t, w.fs, last, empty) }},
+		{"last segment gone", true, func(t *testing.T, w *world) { _ = w.fs.Remove(dir + last) }},
+		{"first segment empty", true, func(t *testing.T, w *world) { poke(t, w.fs, firstLog, empty) }},
+		{"first segment torn", true, func(t *testing.T, w *world) { poke(t, w.fs, firstLog, half) }},
+		{"all segments gone", false, func(t *testing.T, w *world) {
+			for _, base := range []string{"00", "10", "20", "30"} {
+				_ = w.fs.Remove(dir + "000000000000000000" + base + ".log")
+			}
+		}},
+		{"start above the end", true, func(_ *testing.T, w *world) { w.start = 1000 }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := DefaultConfig()
+			c.SegmentBytes, c.IndexIntervalBytes = 700, 1
+			w := written(t, c)
+			w.opt.Whole, w.point = true, 40
+			tt.lose(t, w)
+			sizes := func() (all string) {
+				entries, _ := w.fs.ReadDir(dir)
+				for _, e := range entries {
+					if strings.HasSuffix(e.Name(), ".log") {
+						b, _ := env.ReadFile(w.fs, dir+e.Name(), 1<<20)
+						all += fmt.Sprintf("%s %d; ", e.Name(), len(b))
+					}
+				}
+				return all
+			}
+			before := sizes()
+			if err := w.begin(tt.clean); err == nil {
+				t.Fatalf("it was opened, from %d to %d", w.log.Start(), w.log.End())
+			}
+			if after := sizes(); after != before {
+				t.Errorf("the files are %s\nbefore: %s", after, before)
+			}
+		})
+	}
+}
+
 // TestWrongTopicID opens the directory of another topic: nothing may change there.
 func TestWrongTopicID(t *testing.T) {
 	w := written(t, DefaultConfig())

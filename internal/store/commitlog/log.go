@@ -19,6 +19,9 @@ var (
 	// ErrPoisoned is returned after a write or a sync has failed; the log takes nothing more until it is opened anew.
 	// Errors that wrap it bear the first failure.
 	ErrPoisoned = errors.New("the log has failed before")
+	// ErrIncomplete is returned by Open where records are missing that were durable.
+	ErrIncomplete = errors.New("records are missing that were durable: bring the files back, or delete the topic; " +
+		"without the file recovery-point-offset-checkpoint the broker starts with what is left")
 	// ErrOutOfOrder is returned by AppendAs for a batch that does not follow what is there.
 	ErrOutOfOrder = errors.New("the batch does not follow the log's end")
 )

@@ -14,8 +14,8 @@ import (
 )
 
 // The manifest of a log directory lists the partitions that have files in it, so that a partition whose directory was
-// lost is missed, and not taken for one that was never written. It is a journal of entries, appended and synced before
-// the directory is made, and after it was deleted:
+// lost is missed, and not taken for one that was never written. It is a journal of entries, appended and synced after the
+// directory was made and before it gets records, and after it was deleted:
 //
 //	file   "MOLDAUMF" version:u32 entry*
 //	entry  length:u32 crc:u32 payload        crc: CRC-32C of the payload
@@ -199,8 +199,8 @@ func (d *Directory) Listed() map[moldau.TopicPartition]moldau.TopicID {
 	return maps.Clone(d.manifest.live)
 }
 
-// Enlist notes partitions that are about to get files here; it comes before the first Open of each, and costs one sync
-// for all of them.
+// Enlist notes partitions that are about to get files here; it comes after their directories, durably, so that a crash in
+// between does not look like a loss, and before the first Open of each. It costs one sync for all of them.
 func (d *Directory) Enlist(partitions map[moldau.TopicPartition]moldau.TopicID) error {
 	return d.manifest.write(enlistOp, partitions)
 }

@@ -22,7 +22,8 @@ const metadataName = "partition.metadata"
 // epochs), and the log is cut at the first that is not what it should be; indexes and the producers' state are built
 // anew. What was repaired stands in Recovery, for the caller to tell.
 //
-// Errors: another topic's directory, files that cannot be read. Nothing is cut on such an error.
+// Errors: another topic's directory, files that cannot be read, ErrIncomplete of a log that is to be whole. Nothing is cut
+// on such an error.
 func Open(o Options) (*Log, error) {
 	l := &Log{fsys: o.FS, now: o.Now, dir: o.Dir, partition: o.Partition}
 	l.Reconfigure(o.Config)
@@ -44,7 +45,7 @@ func (l *Log) open(o Options) error {
 	if err != nil {
 		return err
 	}
-	r := recoverer{l: l, clean: o.Clean, point: o.RecoveryPoint, progress: o.Progress, epoch: moldau.NoEpoch}
+	r := recoverer{l: l, clean: o.Clean, whole: o.Whole, point: o.RecoveryPoint, progress: o.Progress, epoch: moldau.NoEpoch}
 	if err = r.openSegments(files); err == nil {
 		err = r.run(o.LogStart)
 	}

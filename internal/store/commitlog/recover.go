@@ -35,6 +35,7 @@ func (l *Log) Recovery() Recovery { return l.recovery }
 type recoverer struct {
 	l        *Log
 	clean    bool
+	whole    bool          // nothing before point may be missing
 	point    moldau.Offset // everything before was synced
 	progress func(done, total int64)
 
@@ -73,6 +74,9 @@ func (r *recoverer) run(logStart moldau.Offset) error {
 	if err := r.recoverSegments(); err != nil {
 		return err
 	}
+	if err := r.checkEnd(logStart); err != nil {
+		return err
+	}
 	if n := len(r.segs); n == 0 || r.segs[n-1].next < logStart {
 		if err := r.startAt(logStart); err != nil {
 			return err
@@ -92,6 +96,22 @@ func (r *recoverer) run(logStart moldau.Offset) error {
 	}
 	active := r.segs[len(r.segs)-1]
 	l.view.Store(&view{start, r.segs, newTail(1, boundary{end, active.size})})
+	return nil
+}
+
+// checkEnd returns an error where a log that is to be whole ends below its recovery point or, after a clean stop, below its
+// start.
+func (r *recoverer) checkEnd(logStart moldau.Offset) error {
+	end := moldau.Offset(0)
+	if n := len(r.segs); n > 0 {
+		end = r.segs[n-1].next
+	}
+	switch {
+	case r.whole && end < r.point:
+		return fmt.Errorf("it ends at offset %d, and all before %d was synced: %w", end, r.point, ErrIncomplete)
+	case r.whole && r.clean && end < logStart:
+		return fmt.Errorf("it ends at offset %d, below its start %d of the checkpoint: %w", end, logStart, ErrIncomplete)
+	}
 	return nil
 }
 
@@ -197,6 +217,9 @@ func (r *recoverer) nextBase(i int) moldau.Offset {
 // believe takes a sealed segment as it is, once its indexes look like some.
 func (r *recoverer) believe(s *segment, next moldau.Offset) error {
 	s.next = next
+	if r.whole && s.size == 0 {
+		return fmt.Errorf("segment %d is empty, and the next one begins at offset %d: %w", s.base, next, ErrIncomplete)
+	}
 	err := s.checkIndexes()
 	if err == nil {
 		return nil
@@ -213,6 +236,9 @@ func (r *recoverer) believe(s *segment, next moldau.Offset) error {
 	}
 	if s.next > next {
 		return fmt.Errorf("segment %d ends at offset %d, above the base of the next one, %d", s.base, s.next, next)
+	}
+	if r.whole && s.next < next {
+		return fmt.Errorf("segment %d ends at offset %d and the next one begins at %d: %w", s.base, s.next, next, ErrIncomplete)
 	}
 	// The segment is believed at the next start too, so its new indexes have to be durable, and whole at any time.
 	s.addTime()
@@ -288,6 +314,9 @@ func (r *recoverer) check(s *segment, h record.Batch, crcFrom moldau.Offset) err
 // cut ends the log where the scan of segment i stopped, and removes the segments behind it.
 func (r *recoverer) cut(i int) error {
 	s := r.segs[i]
+	if r.whole && s.next < r.point {
+		return fmt.Errorf("%s; all before offset %d was synced: %w", r.report.Reason, r.point, ErrIncomplete)
+	}
 	pos := min(r.scanner.pos, s.size)
 	r.report.TruncatedAt = s.next
 	r.report.TruncatedBytes = s.size - pos
