@@ -2,13 +2,17 @@ package api
 
 // FindCoordinator (key 10), versions 0–6
 //
-// Behaviour: no coordinator exists yet, so every key is answered COORDINATOR_NOT_AVAILABLE with a message that says so.
+// Behaviour: no coordinator exists yet, so every key is answered COORDINATOR_NOT_AVAILABLE with a message that says so, and
+// the broker's log names who asked. A code that is not retriable would stop clients that read by partition, and only name
+// a group since their library wants one.
 // Version notes: v1 key types; v4 many keys, an answer each (KIP-699); v6 share groups (KIP-932).
 // Differs from Apache: internal topics are not created by asking.
 
 import (
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -58,7 +62,34 @@ func (b *Broker) coordinator(c *server.Call, kind int8, key string) kmsg.FindCoo
 	case kind == shareCoordinator && !isSharePartition(key):
 		return refuse(moldau.InvalidRequest, "the key of a share partition is group:topicId:partition")
 	}
+	b.asked.tell(b, c, key)
 	return refuse(moldau.CoordinatorNotAvailable, noCoordinator)
+}
+
+// asked remembers which keys coordinators were asked for. Clients ask again and again without a word to their users, so
+// that the broker's log is where a person learns why nothing happens.
+type asked struct {
+	mu    sync.Mutex
+	since map[string]time.Time
+}
+
+// A key is told of again after a while; so many are remembered.
+const (
+	askedAgain = 10 * time.Minute
+	askedMax   = 1000
+)
+
+func (a *asked) tell(b *Broker, c *server.Call, key string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if at, ok := a.since[key]; ok && c.Arrived.Sub(at) < askedAgain {
+		return
+	}
+	if a.since == nil || len(a.since) >= askedMax {
+		a.since = make(map[string]time.Time)
+	}
+	a.since[key] = c.Arrived
+	b.Logger.Warn("a client asks for a coordinator, and will go on asking: "+noCoordinator, "client", c.ClientID, "remote", c.Remote, "key", key)
 }
 
 // isSharePartition: a group, the id of a topic and the number of a partition, with colons between (KIP-932).

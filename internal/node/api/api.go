@@ -80,6 +80,7 @@ type Broker struct {
 	served    [keyEnd]server.Route
 	sessions  *sessions
 	producers producerIDs
+	asked     asked
 }
 
 // New returns a Broker.
