@@ -57,6 +57,7 @@ type Broker struct {
 	incarnation moldau.UUID
 	epoch       moldau.BrokerEpoch
 	clean       bool // the last stop was clean
+	served      bool // there was a last stop: the directories are not new
 
 	storage    *storage
 	cluster    *cluster
@@ -173,7 +174,7 @@ func (b *Broker) identify() error {
 	b.identity = commitlog.Identity{NodeID: b.config.NodeID}
 	for _, d := range b.storage.dirs {
 		if id, ok := d.Identity(); ok {
-			b.identity.ClusterID = id.ClusterID
+			b.identity.ClusterID, b.served = id.ClusterID, true
 			break
 		}
 	}
@@ -378,6 +379,9 @@ func (b *Broker) serve() error {
 	b.onStop(func() { cancel(); tasks.Wait() })
 	if err := b.cluster.follow(b.reconcile); err != nil {
 		return err
+	}
+	if b.served && !b.clean {
+		b.logger.Warn("the last stop was not clean: logs are recovered before they serve, see /readyz", "partitions", b.partitions.Len())
 	}
 	b.every(ctx, &tasks, "checkpoint high watermarks", b.config.HWCheckpointInterval, func() {
 		b.note(b.checkpoint(commitlog.HighWatermarks, highWatermark))

@@ -62,7 +62,7 @@ type Info struct {
 func (b *Broker) Info() Info {
 	info := Info{
 		ClusterID: b.identity.ClusterID, NodeID: int32(b.config.NodeID), LogDirs: slices.Clone(b.config.LogDirs),
-		HTTP: b.http, Opening: b.opening, Recovered: !b.clean,
+		HTTP: b.http, Opening: b.opening, Recovered: b.served && !b.clean,
 	}
 	for _, l := range slices.Concat(b.config.Listeners, b.config.ControllerListeners) {
 		at := b.bound[l.Name]
