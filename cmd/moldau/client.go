@@ -66,6 +66,9 @@ func splitList(s string) []string {
 func withPorts(list []string) ([]string, error) {
 	out := make([]string, len(list))
 	for i, address := range list {
+		if address == "" {
+			return nil, usagef("an address of a broker is empty; it has the form host:port")
+		}
 		_, port, err := net.SplitHostPort(address)
 		var missing *net.AddrError
 		if errors.As(err, &missing) && missing.Err == "missing port in address" {

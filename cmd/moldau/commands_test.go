@@ -62,7 +62,7 @@ func TestLifeOfATopic(t *testing.T) {
 		t.Errorf("not in the list: %s", got)
 	}
 	s.ok("", "topic", "delete", topic)
-	if r := s.run("", "topic", "describe", topic); r.code != exitFailed || !strings.Contains(r.stderr, "moldau topic create "+topic) {
+	if r := s.run("", "topic", "describe", topic); r.code != exitFailed || !strings.Contains(r.stderr, "moldau topic list") {
 		t.Errorf("describe a deleted one: %d %s", r.code, r.stderr)
 	}
 }

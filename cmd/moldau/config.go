@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/moldau/moldau/internal/proto/config"
 )
 
 // resourceTypes are the things that bear configurations, by the word for them on the command line.
@@ -140,7 +142,7 @@ stands for the dynamic defaults of all brokers.`,
   moldau config describe broker
   moldau config describe topic orders --key retention.ms`,
 		Args:              takes(1, 2),
-		ValidArgsFunction: completeResource,
+		ValidArgsFunction: c.completeResource,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			kind, name, err := parseResource(args)
 			if err != nil {
@@ -177,7 +179,7 @@ stands for all brokers.`,
   moldau config set topic orders --delete retention.ms
   moldau config set broker log.cleaner.threads=2`,
 		Args:              takes(1, many),
-		ValidArgsFunction: completeResource,
+		ValidArgsFunction: c.completeSet,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			words := 1
 			if len(args) > 1 && !strings.Contains(args[1], "=") {
@@ -203,19 +205,19 @@ stands for all brokers.`,
 				return err
 			}
 			return c.print(map[string]any{"type": args[0], "name": name, "changed": len(changes)}, func(w io.Writer) {
-				fmt.Fprintf(w, "%s set for %s\n", plural(int64(len(changes)), "configuration"), strings.Join(args[:words], " "))
+				for _, done := range []struct {
+					n    int
+					verb string
+				}{{len(changes) - len(deletes), "set"}, {len(deletes), "set back"}} {
+					if done.n > 0 {
+						fmt.Fprintf(w, "%s %s for %s\n", plural(int64(done.n), "configuration"), done.verb, strings.Join(args[:words], " "))
+					}
+				}
 			})
 		},
 	}
 	cmd.Flags().StringArrayVar(&deletes, "delete", nil, "a key to set back; may be repeated")
 	return cmd
-}
-
-func completeResource(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) == 0 {
-		return resourceWords(), cobra.ShellCompDirectiveNoFileComp
-	}
-	return nil, cobra.ShellCompDirectiveNoFileComp
 }
 
 // describeConfigs returns the configurations of one resource in the order of their keys: those of keys (nil for every
@@ -248,10 +250,28 @@ func (cl *client) describeConfigs(ctx context.Context, kind kmsg.ConfigResourceT
 	slices.SortFunc(configs, func(a, b describedConfig) int { return strings.Compare(a.Key, b.Key) })
 	for _, key := range keys {
 		if !slices.ContainsFunc(configs, func(c describedConfig) bool { return c.Key == key }) {
-			return nil, &failure{what: fmt.Sprintf("there is no configuration %q of this kind", key), try: "every key: moldau config docs"}
+			return nil, &failure{what: fmt.Sprintf("there is no configuration %q of this kind", key), try: nearKey(kind, key)}
 		}
 	}
 	return configs, nil
+}
+
+// scopes are the kinds of keys that the things have, where Moldau documents them.
+var scopes = map[kmsg.ConfigResourceType]config.Scope{
+	kmsg.ConfigResourceTypeTopic:         config.ScopeTopic,
+	kmsg.ConfigResourceTypeBroker:        config.ScopeBroker,
+	kmsg.ConfigResourceTypeClientMetrics: config.ScopeClientMetrics,
+	kmsg.ConfigResourceTypeGroupConfig:   config.ScopeGroup,
+}
+
+// nearKey advises after a key that does not exist.
+func nearKey(kind kmsg.ConfigResourceType, key string) string {
+	if scope, ok := scopes[kind]; ok {
+		if near := config.Nearest(scope, key); near != "" && near != key {
+			return "did you mean " + near + "? Every key: moldau config docs"
+		}
+	}
+	return "every key: moldau config docs"
 }
 
 // alterConfigs makes the same changes to every named resource of a kind.

@@ -44,6 +44,12 @@ the first few (+10), the first record of a time or later (@2026-01-01, @2026-01-
 		Args:              takes(1, many),
 		ValidArgsFunction: c.completeTopics,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if c.output == "json" && cmd.Flags().Changed("format") {
+				return usagef("--format and -o json exclude each other: JSON has a form of its own")
+			}
+			if o.max < 0 {
+				return usagef("--max must be at least 0; 0 is no limit")
+			}
 			return c.consume(cmd.Context(), o, args)
 		},
 	}
@@ -53,6 +59,7 @@ the first few (+10), the first record of a time or later (@2026-01-01, @2026-01-
 	f.StringSliceVarP(&o.partitions, "partition", "p", nil, "only these partitions: 0,2-4")
 	f.Int64VarP(&o.max, "max", "n", 0, "stop after this many records; 0 for no limit")
 	f.StringVarP(&o.format, "format", "f", `%v\n`, "what to print of a record")
+	f.Lookup("format").DefValue = "%v\n" // the help quotes it, which would double the backslash
 	f.Var(newChoice(&o.isolation, "read_committed", "read_committed", "read_uncommitted"), "isolation",
 		"show records of transactions that are committed, or all")
 	return cmd

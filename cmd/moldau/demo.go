@@ -34,6 +34,7 @@ type demo struct {
 	dir   string
 	once  bool
 
+	taken             []string // usual ports that somebody else has; set before the broker is ready
 	produced, counted atomic.Int64
 }
 
@@ -49,7 +50,12 @@ over the same log. The broker then goes on serving, for clients of your own.`,
 		Example: `  moldau demo
   moldau demo --lines 1000000 --dir ./demo-data`,
 		Args: takes(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error { return d.run(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if d.lines < 1 {
+				return usagef("--lines must be at least 1")
+			}
+			return d.run(cmd.Context())
+		},
 	}
 	cmd.Flags().IntVar(&d.lines, "lines", 300_000, "lines of the access log")
 	cmd.Flags().StringVar(&d.dir, "dir", "", "where to keep the data; a temporary directory, removed at the end, where it is not given")
@@ -90,24 +96,45 @@ func (d *demo) run(ctx context.Context) error {
 
 // serveDemo runs the broker on its usual ports, or on free ones where those are taken.
 func (d *demo) serveDemo(ctx context.Context, dir string, ready func(*broker.Broker)) error {
-	for _, ports := range [][2]string{{"9092", "9644"}, {"0", "0"}} {
+	client, status := "9092", "9644"
+	for {
 		settings, err := config.Merge(nil, nil, []string{
-			"log.dirs=" + dir, "listeners=PLAINTEXT://127.0.0.1:" + ports[0], "moldau.http.listener=127.0.0.1:" + ports[1],
+			"log.dirs=" + dir, "listeners=PLAINTEXT://127.0.0.1:" + client, "moldau.http.listener=127.0.0.1:" + status,
 		})
 		if err != nil {
 			return err
 		}
 		err = d.serve(ctx, settings, ready)
-		if err == nil || ports[0] == "0" || !isAddressInUse(err) {
+		port := &client
+		if err != nil && isHTTPListener(err) {
+			port = &status
+		}
+		if !isAddressInUse(err) || *port == "0" {
 			return err
 		}
+		d.taken = append(d.taken, *port)
+		*port = "0"
 	}
-	return nil
+}
+
+// insteadOf tells which ports the broker has for those that are taken.
+func insteadOf(taken []string, info broker.Info) string {
+	var b strings.Builder
+	for _, port := range taken {
+		now := info.Bootstrap
+		if port == "9644" {
+			now = info.HTTP
+		}
+		fmt.Fprintf(&b, "%s is taken; using %s\n", port, now[strings.LastIndexByte(now, ':')+1:])
+	}
+	return b.String()
 }
 
 // show fills the topic, counts along, compares, and tells how to connect.
 func (d *demo) show(ctx context.Context, info broker.Info) error {
+	fmt.Fprint(d.stdout, insteadOf(d.taken, info))
 	fmt.Fprintf(d.stdout, "broker ready in %s at %s, data in %s\n", info.Opening.Round(100*time.Microsecond), info.Bootstrap, strings.Join(info.LogDirs, ","))
+	fmt.Fprintf(d.stdout, "metrics at http://%s/metrics\n", info.HTTP)
 	fmt.Fprintf(d.stdout, "writing %d lines of a web access log to topic %q, keyed by page, and counting them as they arrive\n\n", d.lines, demoTopic)
 	d.bootstrap = []string{info.Bootstrap}
 	begin := d.now()
@@ -129,7 +156,7 @@ func (d *demo) show(ctx context.Context, info broker.Info) error {
 	fmt.Fprintf(d.stdout, "\n%d views of %d pages in %s (%.0f a second): the counts equal a plain count over the same log\n",
 		d.lines, len(plain), took.Round(time.Millisecond), float64(d.lines)/took.Seconds())
 	if !d.once {
-		fmt.Fprint(d.stdout, connectHelp(info.Bootstrap))
+		fmt.Fprint(d.stdout, connectHelp(d.program, info.Bootstrap))
 	}
 	return nil
 }
@@ -141,10 +168,13 @@ func (d *demo) countLive(ctx context.Context, bootstrap string) (map[string]int,
 	if err := d.createDemoTopic(ctx, bootstrap); err != nil {
 		return nil, err
 	}
-	go func() { // ends when everything is produced, or with ctx
-		if err := d.produceLog(ctx, bootstrap); err != nil {
+	produced := make(chan error, 1)
+	go func() { // ends when everything is acknowledged, or with ctx
+		err := d.produceLog(ctx, bootstrap)
+		if err != nil {
 			cancel(err)
 		}
+		produced <- err
 	}()
 	client, err := kgo.NewClient(kgo.SeedBrokers(bootstrap), kgo.ConsumeTopics(demoTopic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(100*time.Millisecond))
@@ -167,8 +197,14 @@ func (d *demo) countLive(ctx context.Context, bootstrap string) (map[string]int,
 			n++
 		})
 		d.counted.Store(int64(n))
-		board.show(counts, n == d.lines)
+		if n < d.lines {
+			board.show(counts, false)
+		}
 	}
+	if err := <-produced; err != nil { // the last records may be counted before their acknowledgement is here
+		return nil, err
+	}
+	board.show(counts, true)
 	return counts, nil
 }
 
@@ -263,7 +299,8 @@ func (s *scoreboard) show(counts map[string]int, last bool) {
 		s.next = now.Add(time.Second)
 	}
 	done := s.d.counted.Load()
-	progress := fmt.Sprintf("written %d  counted %d of %d  (%d %%)", s.d.produced.Load(), done, s.d.lines, done*100/int64(max(s.d.lines, 1)))
+	acknowledged := max(s.d.produced.Load(), done) // a record that was counted is written, whether or not the producer knows yet
+	progress := fmt.Sprintf("acknowledged %d  counted %d of %d  (%d %%)", acknowledged, done, s.d.lines, done*100/int64(s.d.lines))
 	if !s.terminal && !last {
 		fmt.Fprintln(s.d.stdout, progress)
 		return
@@ -289,16 +326,16 @@ func (s *scoreboard) show(counts map[string]int, last bool) {
 }
 
 // connectHelp shows how to read the topic with clients that people have.
-func connectHelp(bootstrap string) string {
+func connectHelp(program, bootstrap string) string {
 	return fmt.Sprintf(`
 The broker goes on serving; stop it with Ctrl-C. Read what it holds with any Kafka client:
 
-  moldau   moldau consume %[2]s -b %[1]s --from start --max 5
+  moldau   %[3]s consume %[2]s -b %[1]s --from start --max 5
   kcat     kcat -C -b %[1]s -t %[2]s -o beginning -c 5
   Python   from kafka import KafkaConsumer                      # pip install kafka-python
            for m in KafkaConsumer("%[2]s", bootstrap_servers="%[1]s", auto_offset_reset="earliest"): print(m.key, m.value)
   Java     kafka-console-consumer.sh --bootstrap-server %[1]s --topic %[2]s --partition 0 --offset earliest --max-messages 5
-  Go       cl, _ := kgo.NewClient(kgo.SeedBrokers("%[1]s"), kgo.ConsumeTopics("%[2]s"))   // github.com/twmb/franz-go
+  Go       cl, _ := kgo.NewClient(kgo.SeedBrokers("%[1]s"), kgo.ConsumeTopics("%[2]s"))   // github.com/twmb/franz-go/pkg/kgo
            cl.PollFetches(ctx).EachRecord(func(r *kgo.Record) { fmt.Println(string(r.Key)) })
-`, bootstrap, demoTopic)
+`, bootstrap, demoTopic, program)
 }

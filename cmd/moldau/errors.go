@@ -60,10 +60,10 @@ func printError(w io.Writer, err error) {
 type sentence struct{ what, try string }
 
 var sentences = map[moldau.Code]sentence{
-	moldau.UnknownTopicOrPartition:    {"topic %s does not exist", "create it with: moldau topic create %s"},
+	moldau.UnknownTopicOrPartition:    {"topic %s does not exist", "see what there is: moldau topic list"},
 	moldau.TopicAlreadyExists:         {"topic %s exists already", "look at it with: moldau topic describe %s (--if-not-exists makes this no error)"},
 	moldau.InvalidTopicException:      {"%s is not a name that a topic can have", "use 1 to 249 of a-z A-Z 0-9 . _ -"},
-	moldau.InvalidPartitions:          {"topic %s cannot have that number of partitions", "partitions can be added, never removed: moldau topic describe %s"},
+	moldau.InvalidPartitions:          {"topic %s cannot have that number of partitions", "a topic has at least 1; partitions can be added, never removed"},
 	moldau.InvalidReplicationFactor:   {"topic %s cannot have that replication factor", "it is at most the number of brokers: moldau cluster info"},
 	moldau.InvalidConfig:              {"a configuration of topic %s is not valid", "every key with its values: moldau config docs"},
 	moldau.InvalidReplicaAssignment:   {"the replica assignment of topic %s is not valid", "the brokers are listed by: moldau cluster info"},
@@ -81,7 +81,7 @@ var sentences = map[moldau.Code]sentence{
 	moldau.UnsupportedVersion:         {"the broker is too old (or too new) for this request", "see its version: moldau cluster info"},
 	moldau.UnsupportedCompressionType: {"topic %s does not take this compression", "choose another with --compression"},
 	moldau.InvalidTimestamp:           {"the record's timestamp is outside of what topic %s takes", "see message.timestamp.before.max.ms and .after.max.ms of %s"},
-	moldau.InvalidRecord:              {"topic %s refused the record", "a compacted topic takes records with a key only"},
+	moldau.InvalidRecord:              {"topic %s refused the record", ""},
 	moldau.CorruptMessage:             {"the batch for topic %s arrived damaged", "try again; if it stays, something between here and the broker changes bytes"},
 	moldau.KafkaStorageError:          {"a disk of the broker failed under topic %s", "look into the broker's log"},
 	moldau.RequestTimedOut:            {"the broker did not finish in time with topic %s; whether it will is not known", "look at: moldau topic describe %s"},
@@ -123,10 +123,24 @@ func explain(err error, topic, message string) error {
 	}
 	return &failure{
 		what: fmt.Sprintf("%s (%s)", what, ke.Message),
-		try:  strings.ReplaceAll(s.try, "%s", topic),
+		try:  strings.ReplaceAll(advice(moldau.Code(ke.Code), message), "%s", topic),
 		err:  err,
 	}
 }
+
+// advice is what to try after a code. Where the broker's message says more than the code, it decides.
+func advice(code moldau.Code, message string) string {
+	switch {
+	case code == moldau.InvalidTopicException && (strings.Contains(message, "collide") || strings.Contains(message, "'.' and '_'")):
+		return "choose a name that differs in more than . and _"
+	case code == moldau.InvalidRecord && strings.Contains(strings.ToLower(message), "key"):
+		return keyedAdvice
+	}
+	return sentences[code].try
+}
+
+// keyedAdvice is for a record without a key that a topic refused.
+const keyedAdvice = "a compacted topic takes records with a key only: --key or --key-separator"
 
 func subject(topic string) string {
 	if topic == "" {

@@ -153,7 +153,7 @@ func (c *cli) produce(cmd *cobra.Command, o produceOptions, topic string, files 
 	}
 	details, err := cl.topicDetails(cmd.Context(), topic)
 	if err != nil && !(o.autoCreate && errors.Is(err, kerr.UnknownTopicOrPartition)) {
-		return err
+		return adviseCreate(err, topic)
 	}
 	if err == nil {
 		p.partitions = int32(len(details[topic].Partitions))
@@ -163,6 +163,15 @@ func (c *cli) produce(cmd *cobra.Command, o produceOptions, topic string, files 
 		return errors.Join(err, json.NewEncoder(c.stdout).Encode(p.summary()))
 	}
 	fmt.Fprintln(c.stderr, p.summary())
+	return err
+}
+
+// adviseCreate tells who would write to a topic that does not exist how to make it.
+func adviseCreate(err error, topic string) error {
+	var f *failure
+	if errors.As(err, &f) && errors.Is(err, kerr.UnknownTopicOrPartition) {
+		f.try = "create it with: moldau topic create " + topic + ", or let the broker do it with --auto-create"
+	}
 	return err
 }
 

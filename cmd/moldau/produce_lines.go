@@ -216,7 +216,12 @@ func (p *lineProducer) finished(ctx context.Context, l line, r *kgo.Record, err 
 		p.mu.failed++
 	}
 	if p.mu.err == nil {
-		p.mu.err = atLine(l.place(), explain(err, p.topic, ""))
+		err = explain(err, p.topic, "")
+		var f *failure
+		if errors.As(err, &f) && errors.Is(err, kerr.InvalidRecord) && r.Key == nil {
+			f.try = keyedAdvice // the client does not hand on what the broker said
+		}
+		p.mu.err = atLine(l.place(), err)
 	}
 }
 

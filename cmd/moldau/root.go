@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -41,6 +43,8 @@ type cli struct {
 	stderr io.Writer
 	now    func() time.Time
 
+	program string // how the user may start this program again
+
 	bootstrap []string      // --bootstrap-server
 	context   string        // --context
 	output    string        // --output: text or json
@@ -49,12 +53,13 @@ type cli struct {
 
 // run executes one command line and returns the exit code. Cancelling ctx is what an interrupt from the keyboard does.
 func run(ctx context.Context, args []string, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	c := &cli{env: env, stdin: stdin, stdout: stdout, stderr: stderr, now: time.Now}
+	c := &cli{env: env, stdin: stdin, stdout: stdout, stderr: stderr, now: time.Now, program: programName()}
 	root := newRoot(c)
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	c.complete(root) // after SetOut: the command that prints completions keeps the output that it finds
 	started := noteStart(root)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
@@ -79,9 +84,18 @@ with the tools to work with it. The tools work with any Kafka-compatible broker.
 		Example: `  moldau topic create orders -p 6
   echo 'hello' | moldau produce orders
   moldau consume orders --from start`,
+		Version:       readVersion().Version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("bootstrap-server") && len(c.bootstrap) == 0 {
+				return usagef("--bootstrap-server is empty; it has the form host:port,…")
+			}
+			return nil
+		},
 	}
+	root.SetVersionTemplate("moldau {{.Version}}\n")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return plainFlagError(err) })
 	flags := root.PersistentFlags()
 	flags.SortFlags = false
 	flags.StringSliceVarP(&c.bootstrap, "bootstrap-server", "b", nil,
@@ -124,6 +138,60 @@ func newGroup(use, short, example string, sub ...*cobra.Command) *cobra.Command 
 	}
 	group.AddCommand(sub...)
 	return group
+}
+
+// programName is how the user started this program: the path as it was typed, or the go command that built it.
+func programName() string {
+	exe, err := os.Executable()
+	if err != nil {
+		exe = ""
+	}
+	return nameOfProgram(exe, os.Args[0])
+}
+
+func nameOfProgram(executable, typed string) string {
+	if strings.Contains(filepath.ToSlash(executable), "/go-build") {
+		return "go run ./cmd/moldau"
+	}
+	return typed
+}
+
+// complete adds what the shell may complete, and the commands that cobra would add by itself. Its own ones take a word that they do not know for a
+// wish for help.
+func (c *cli) complete(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	c.completeFlags(root)
+	if completion, _, err := root.Find([]string{"completion"}); err == nil && completion != root {
+		group := newGroup("", "", "")
+		completion.Args, completion.RunE = nil, group.RunE
+	}
+	root.SetHelpCommand(&cobra.Command{
+		Use:     "help [COMMAND]",
+		Short:   "Print the help of a command",
+		Example: "  moldau help topic create",
+		RunE: func(_ *cobra.Command, args []string) error {
+			named, rest, err := root.Find(args)
+			if err != nil || named.HasSubCommands() && len(rest) > 0 {
+				return usagef("%q is no command", strings.Join(args, " "))
+			}
+			named.InitDefaultHelpFlag()
+			return named.Help()
+		},
+	})
+}
+
+// plainFlagError takes the name of a function of Go's library out of the error of a flag's value.
+func plainFlagError(err error) error {
+	what, cause, found := strings.Cut(err.Error(), ": strconv.")
+	switch {
+	case !found:
+		return err
+	case strings.HasSuffix(cause, "out of range"):
+		return fmt.Errorf("%s: it is too large or too small", what)
+	case strings.HasPrefix(cause, "ParseBool"):
+		return fmt.Errorf("%s: it is true or false", what)
+	}
+	return fmt.Errorf("%s: it is not a number", what)
 }
 
 // many is the max of takes for a command that takes any number of words.

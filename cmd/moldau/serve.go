@@ -42,7 +42,7 @@ from the environment (MOLDAU_LOG_RETENTION_MS for log.retention.ms), from the fi
 			if err != nil {
 				return err
 			}
-			return c.serve(cmd.Context(), settings, func(b *broker.Broker) { c.printReady(b.Info()) })
+			return portTaken(c.serve(cmd.Context(), settings, func(b *broker.Broker) { c.printReady(b.Info()) }))
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", "", "properties file with Kafka's key names")
@@ -111,9 +111,28 @@ func (c *cli) printReady(info broker.Info) {
 	if info.HTTP != "" {
 		fmt.Fprintf(c.stdout, "metrics and health at http://%s/metrics /healthz /readyz\n", info.HTTP)
 	}
-	fmt.Fprintf(c.stdout, "try: echo hello | moldau produce greetings -b %s && moldau consume greetings --from start -b %s\n",
-		info.Bootstrap, info.Bootstrap)
+	fmt.Fprintln(c.stdout, "try:", firstSteps(c.program, info.Bootstrap))
 }
+
+// firstSteps is a line for the shell that works with a broker that has no topic yet.
+func firstSteps(program, bootstrap string) string {
+	return fmt.Sprintf("echo hello | %[1]s produce greetings --auto-create -b %[2]s && %[1]s consume greetings --from start -b %[2]s", program, bootstrap)
+}
+
+// portTaken adds what to do to the error of a broker whose port somebody has.
+func portTaken(err error) error {
+	if !isAddressInUse(err) {
+		return err
+	}
+	try := "another port with --set listeners=PLAINTEXT://127.0.0.1:19092"
+	if isHTTPListener(err) {
+		try = "another port with --set moldau.http.listener=127.0.0.1:19644"
+	}
+	return &failure{what: err.Error(), try: try, err: err}
+}
+
+// isHTTPListener reports whether an error about a port is one about the port for metrics and health.
+func isHTTPListener(err error) bool { return strings.Contains(err.Error(), "moldau.http.listener") }
 
 // tuneMemory has the collector run a little less often than by default: the heap of a broker is small beside the page
 // cache, and the batches that pass through are pooled.
