@@ -5,20 +5,42 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/moldau/moldau/internal/kit/env"
+	"github.com/moldau/moldau/internal/node/broker"
 )
 
-// brokerShell is a shell for a broker, which MOLDAU_TEST_BOOTSTRAP names, and the name of a topic that does not exist there.
+// brokerShell is a shell for a broker, and the name of a topic that does not exist there. The broker is the one that
+// MOLDAU_TEST_BOOTSTRAP names, of whatever make; without it, one of ours that ends with the test.
 func brokerShell(t *testing.T) (shell, string) {
 	address := os.Getenv("MOLDAU_TEST_BOOTSTRAP")
 	if address == "" {
-		t.Skip("MOLDAU_TEST_BOOTSTRAP names no broker")
+		address = ownBroker(t)
 	}
 	s, topic := newShell(t, "MOLDAU_BOOTSTRAP="+address), "moldau-test-"+rand.Text()[:8]
 	t.Cleanup(func() { s.cleanup(topic) })
 	return s, topic
+}
+
+// ownBroker runs a broker in this process and returns its address.
+func ownBroker(t *testing.T) string {
+	t.Helper()
+	b, err := broker.Start(broker.Options{Env: env.Real(), Logger: slog.New(slog.DiscardHandler), Static: map[string]string{
+		"log.dirs": t.TempDir(), "listeners": "PLAINTEXT://127.0.0.1:0", "moldau.http.listener": "",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b.Info().Bootstrap
 }
 
 // cleanup deletes what a test made. It runs after the test's context has ended.
