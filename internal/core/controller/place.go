@@ -105,7 +105,8 @@ func (s stripes) place(n uint64, factor int) []moldau.BrokerID {
 		}
 	}
 	for i := uint64(0); len(replicas) < factor; i++ {
-		replicas = append(replicas, s.fenced[(n+i)%uint64(len(s.fenced))].ID)
+		fenced := uint64(len(s.fenced))
+		replicas = append(replicas, s.fenced[(n%fenced+i)%fenced].ID) // n+i could wrap
 	}
 	return replicas
 }

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 
@@ -118,4 +119,16 @@ func TestNewPartition(t *testing.T) {
 			t.Fatalf("leader %d, in sync %v of %v", p.Leader, p.ISR, active)
 		}
 	})
+}
+
+// A start near 2⁶⁴ wrapped round and gave a partition the same fenced broker twice.
+func TestPlacementStartDoesNotWrap(t *testing.T) {
+	s := stripes{active: []*metadata.Broker{{ID: 9}}, fenced: []*metadata.Broker{{ID: 1}, {ID: 2}, {ID: 3}}, racks: 1}
+	for back := range uint64(4) {
+		replicas := s.place(math.MaxUint64-back, 4)
+		slices.Sort(replicas)
+		if len(slices.Compact(slices.Clone(replicas))) != 4 {
+			t.Errorf("start 2⁶⁴-%d: %v", back+1, replicas)
+		}
+	}
 }
