@@ -188,13 +188,18 @@ func checkDecode(t *testing.T, key Key, version int16, body []byte, budget int64
 	}
 }
 
-// allocated returns the bytes that f allocates.
+// allocated returns the bytes that f allocates, the same each time. The counter is that of the whole process, to which the
+// runtime adds now and then: what f takes shows in every run, and so in the least of them.
 func allocated(f func()) int64 {
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	return int64(after.TotalAlloc - before.TotalAlloc)
+	least := int64(math.MaxInt64)
+	for range 3 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		f()
+		runtime.ReadMemStats(&after)
+		least = min(least, int64(after.TotalAlloc-before.TotalAlloc))
+	}
+	return least
 }
 
 func TestBudgetHoldsWhatIsAllocated(t *testing.T) {
