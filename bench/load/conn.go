@@ -54,7 +54,7 @@ func (c Cluster) Connect(ctx context.Context, address string) (*Conn, error) {
 	}
 	conn := &Conn{Conn: nc, address: address, versions: map[int16]int16{},
 		format: kmsg.NewRequestFormatter(kmsg.FormatterClientID(clientID))}
-	conn.stop = context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
+	conn.heed(ctx)
 	answer, err := conn.Do(&kmsg.ApiVersionsRequest{})
 	if err != nil {
 		_ = conn.Close() // the first error is the one to tell
@@ -64,6 +64,31 @@ func (c Cluster) Connect(ctx context.Context, address string) (*Conn, error) {
 		conn.versions[k.ApiKey] = k.MaxVersion
 	}
 	return conn, nil
+}
+
+// heed makes everything that waits on the connection fail once ctx is done.
+func (c *Conn) heed(ctx context.Context) {
+	nc := c.Conn
+	c.stop = context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
+}
+
+// block makes reads and writes wait in the kernel, so that what arrives wakes the thread that reads it: the way through
+// the runtime's poller would be part of the latency that is to be measured. Connections that are more than a socket
+// stay as they are.
+func (c *Conn) block(ctx context.Context) error {
+	tcp, ok := c.Conn.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	f, err := tcp.File()
+	if err != nil {
+		return fmt.Errorf("take the connection to broker %s: %w", c.address, err)
+	}
+	c.stop()
+	_ = tcp.Close() // f is the same socket
+	c.Conn = &blockingConn{File: f, local: tcp.LocalAddr(), remote: tcp.RemoteAddr()}
+	c.heed(ctx)
+	return nil
 }
 
 // Close ends the connection.

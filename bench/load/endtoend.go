@@ -72,6 +72,11 @@ func (c Cluster) EndToEnd(ctx context.Context, s EndToEndSpec) (*Report, error) 
 		return &Report{}, err
 	}
 	defer consumer.Close()
+	for _, conn := range [...]*Conn{sender, consumer} {
+		if err := conn.block(ctx); err != nil {
+			return &Report{}, err
+		}
+	}
 	from, err := consumer.offsets(s.Topic, []int32{0}, latest)
 	if err != nil {
 		return &Report{}, err
@@ -89,6 +94,7 @@ func (c Cluster) EndToEnd(ctx context.Context, s EndToEndSpec) (*Report, error) 
 
 // send produces the batches by the clock; it returns when all are acknowledged.
 func (e *endToEnd) send(ctx context.Context, conn *Conn) error {
+	keepTime()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	window := make(chan struct{}, inFlightMax)
