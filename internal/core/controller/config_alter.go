@@ -16,66 +16,85 @@ import (
 // IncrementalAlterConfigs changes single entries of configurations, each resource wholly or not at all (C-30 to C-37).
 // Levels of loggers are no metadata: their broker sets them, and here they are refused.
 func IncrementalAlterConfigs(im *metadata.Image, req *kmsg.IncrementalAlterConfigsRequest, env Env) (*kmsg.IncrementalAlterConfigsResponse, []schema.Record) {
-	resp := req.ResponseKind().(*kmsg.IncrementalAlterConfigsResponse)
-	b := batch{im: im, env: env, times: map[metadata.Resource]int{}}
+	b := batch{im: im, env: env}
 	for _, r := range req.Resources {
-		b.times[resource(r.ResourceType, r.ResourceName)]++
+		b.add(r.ResourceType, r.ResourceName, func(a *alteration) *refusal { return a.incremental(r.Configs) })
 	}
-	for _, r := range req.Resources {
-		no := b.alter(resource(r.ResourceType, r.ResourceName), func(a *alteration) *refusal { return a.incremental(r.Configs) })
+	resp := req.ResponseKind().(*kmsg.IncrementalAlterConfigsResponse)
+	refusals, recs := b.run(req.ValidateOnly)
+	for i, r := range req.Resources {
 		rr := kmsg.NewIncrementalAlterConfigsResponseResource()
 		rr.ResourceType, rr.ResourceName = r.ResourceType, r.ResourceName
-		no.tell(&rr.ErrorCode, &rr.ErrorMessage)
+		refusals[i].tell(&rr.ErrorCode, &rr.ErrorMessage)
 		resp.Resources = append(resp.Resources, rr)
 	}
-	if len(b.recs) > operationRecordsMax {
-		for i := range resp.Resources {
-			tooLarge(len(b.recs), "records").tell(&resp.Resources[i].ErrorCode, &resp.Resources[i].ErrorMessage)
-		}
-		return resp, nil
-	}
-	if req.ValidateOnly {
-		return resp, nil
-	}
-	return resp, b.recs
+	return resp, recs
 }
 
 // AlterConfigs replaces whole configurations: entries that are not listed go.
 func AlterConfigs(im *metadata.Image, req *kmsg.AlterConfigsRequest, env Env) (*kmsg.AlterConfigsResponse, []schema.Record) {
-	resp := req.ResponseKind().(*kmsg.AlterConfigsResponse)
-	b := batch{im: im, env: env, times: map[metadata.Resource]int{}}
+	b := batch{im: im, env: env}
 	for _, r := range req.Resources {
-		b.times[resource(r.ResourceType, r.ResourceName)]++
+		b.add(r.ResourceType, r.ResourceName, func(a *alteration) *refusal { return a.whole(r.Configs) })
 	}
-	for _, r := range req.Resources {
-		no := b.alter(resource(r.ResourceType, r.ResourceName), func(a *alteration) *refusal { return a.whole(r.Configs) })
+	resp := req.ResponseKind().(*kmsg.AlterConfigsResponse)
+	refusals, recs := b.run(req.ValidateOnly)
+	for i, r := range req.Resources {
 		rr := kmsg.NewAlterConfigsResponseResource()
 		rr.ResourceType, rr.ResourceName = r.ResourceType, r.ResourceName
-		no.tell(&rr.ErrorCode, &rr.ErrorMessage)
+		refusals[i].tell(&rr.ErrorCode, &rr.ErrorMessage)
 		resp.Resources = append(resp.Resources, rr)
 	}
-	if len(b.recs) > operationRecordsMax {
-		for i := range resp.Resources {
-			tooLarge(len(b.recs), "records").tell(&resp.Resources[i].ErrorCode, &resp.Resources[i].ErrorMessage)
-		}
-		return resp, nil
-	}
-	if req.ValidateOnly {
-		return resp, nil
-	}
-	return resp, b.recs
+	return resp, recs
 }
 
 func resource(t kmsg.ConfigResourceType, name string) metadata.Resource {
 	return metadata.Resource{Type: schema.ResourceType(t), Name: name}
 }
 
-// batch gathers the alterations of one request.
+// batch is the alterations of one request.
 type batch struct {
-	im    *metadata.Image
-	env   Env
-	times map[metadata.Resource]int // how often each resource is in the request
-	recs  []schema.Record
+	im      *metadata.Image
+	env     Env
+	changes []change
+}
+
+// change is what a request asks of one resource: fill says what its configuration becomes.
+type change struct {
+	resource metadata.Resource
+	fill     func(*alteration) *refusal
+}
+
+func (b *batch) add(t kmsg.ConfigResourceType, name string, fill func(*alteration) *refusal) {
+	b.changes = append(b.changes, change{resource(t, name), fill})
+}
+
+// run alters each resource by itself. It returns a refusal or nil for each, and the records of those that were not refused;
+// none where the request only asks whether it would be taken.
+func (b *batch) run(validateOnly bool) (refusals []*refusal, recs []schema.Record) {
+	times := map[metadata.Resource]int{}
+	for _, c := range b.changes {
+		times[c.resource]++
+	}
+	for _, c := range b.changes {
+		var made []schema.Record
+		no := refuse(moldau.InvalidRequest, "the resource is in the request %d times", times[c.resource])
+		if times[c.resource] == 1 {
+			made, no = b.alter(c)
+		}
+		refusals = append(refusals, no)
+		recs = append(recs, made...)
+	}
+	if len(recs) > operationRecordsMax {
+		for i := range refusals {
+			refusals[i] = tooLarge(len(recs), "records")
+		}
+		return refusals, nil
+	}
+	if validateOnly {
+		return refusals, nil
+	}
+	return refusals, recs
 }
 
 // alteration is the change of one resource's configuration: its entries before and after.
@@ -88,23 +107,19 @@ type alteration struct {
 	set    []string // the keys that the request binds, to whatever value
 }
 
-// alter lets fill say what the configuration of res becomes, checks it and keeps the records.
-func (b *batch) alter(res metadata.Resource, fill func(*alteration) *refusal) *refusal {
-	if n := b.times[res]; n > 1 {
-		return refuse(moldau.InvalidRequest, "the resource is in the request %d times", n)
-	}
-	a := &alteration{im: b.im, env: b.env, res: res, before: b.im.Config(res), after: map[string]string{}}
+// alter makes the configuration of one resource what c says and checks it.
+func (b *batch) alter(c change) ([]schema.Record, *refusal) {
+	a := &alteration{im: b.im, env: b.env, res: c.resource, before: b.im.Config(c.resource), after: map[string]string{}}
 	if no := a.checkResource(); no != nil {
-		return no
+		return nil, no
 	}
-	if no := fill(a); no != nil {
-		return no
+	if no := c.fill(a); no != nil {
+		return nil, no
 	}
 	if no := a.check(); no != nil {
-		return no
+		return nil, no
 	}
-	b.recs = append(b.recs, a.records()...)
-	return nil
+	return a.records(), nil
 }
 
 // records bind what is new or other and unbind what is gone. A broker's entries are written even where they are what they

@@ -341,24 +341,3 @@ func (p *production) failure() error {
 	}
 	return nil
 }
-
-// leaderOf tells whom a client should turn to for a partition, and where that broker is on the client's listener (W-8).
-func leaderOf(im *metadata.Image, l *server.Listener, topic *metadata.Topic, index int32) (wire.CurrentLeader, wire.NodeEndpoint, bool) {
-	if topic == nil || index < 0 || int(index) >= len(topic.Partitions) {
-		return wire.CurrentLeader{}, wire.NodeEndpoint{}, false
-	}
-	state := topic.Partitions[index]
-	node := im.Broker(state.Leader)
-	if node == nil {
-		return wire.CurrentLeader{}, wire.NodeEndpoint{}, false
-	}
-	at, ok := node.Endpoint(l.Name)
-	if !ok {
-		return wire.CurrentLeader{}, wire.NodeEndpoint{}, false
-	}
-	endpoint := wire.NodeEndpoint{ID: node.ID, Host: at.Host, Port: int32(at.Port)}
-	if node.Rack != nil {
-		endpoint.Rack = *node.Rack
-	}
-	return wire.CurrentLeader{ID: state.Leader, Epoch: state.LeaderEpoch}, endpoint, true
-}

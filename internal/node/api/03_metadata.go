@@ -221,21 +221,6 @@ func (b *Broker) metadataTopic(c *server.Call, req *kmsg.MetadataRequest, im *me
 	return out
 }
 
-// leaderCode says what is the matter with a partition's leader, seen from the listener of the call (W-8).
-func leaderCode(im *metadata.Image, c *server.Call, p *metadata.Partition) moldau.Code {
-	leader := im.Broker(p.Leader)
-	if leader == nil || leader.Fenced {
-		return moldau.LeaderNotAvailable
-	}
-	if _, ok := leader.Endpoint(c.Listener.Name); ok {
-		return moldau.None
-	}
-	if c.Version < 6 {
-		return moldau.LeaderNotAvailable
-	}
-	return moldau.ListenerNotFound
-}
-
 func offline(im *metadata.Image, p *metadata.Partition) []int32 {
 	out := []int32{}
 	for _, id := range p.Replicas {

@@ -34,22 +34,3 @@ func describeConfigs(b *Broker, c *server.Call, req *kmsg.DescribeConfigsRequest
 	resp.Resources = append(resp.Resources, refused...)
 	return resp
 }
-
-// configAccess is the code with which an operation on a resource's configuration is refused, or None (7.3).
-func (b *Broker) configAccess(c *server.Call, op access.Operation, t schema.ResourceType, name string) moldau.Code {
-	switch t {
-	case schema.TopicResource:
-		if !b.allowedTopic(c, op, name) {
-			return moldau.TopicAuthorizationFailed
-		}
-	case schema.GroupResource:
-		if !b.allowed(c, op, access.Group, name) {
-			return moldau.GroupAuthorizationFailed
-		}
-	default:
-		if !b.allowedCluster(c, op) {
-			return moldau.ClusterAuthorizationFailed
-		}
-	}
-	return moldau.None
-}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/core/controller"
 	"github.com/moldau/moldau/internal/core/metadata"
 	"github.com/moldau/moldau/internal/node/server"
@@ -19,14 +18,11 @@ import (
 func incrementalAlterConfigs(b *Broker, c *server.Call, req *kmsg.IncrementalAlterConfigsRequest) server.Pending {
 	var refused []kmsg.IncrementalAlterConfigsResponseResource
 	req.Resources = slices.DeleteFunc(req.Resources, func(r kmsg.IncrementalAlterConfigsRequestResource) bool {
-		code, message := b.alterAccess(c, schema.ResourceType(r.ResourceType), r.ResourceName)
-		if code == moldau.None {
-			return false
+		no := b.refuseAlter(c, r.ResourceType, r.ResourceName)
+		if no != nil {
+			refused = append(refused, kmsg.IncrementalAlterConfigsResponseResource(*no))
 		}
-		out := kmsg.NewIncrementalAlterConfigsResponseResource()
-		out.ErrorCode, out.ErrorMessage, out.ResourceType, out.ResourceName = int16(code), message, r.ResourceType, r.ResourceName
-		refused = append(refused, out)
-		return true
+		return no != nil
 	})
 	env := b.command()
 	return change(b, c, func(head *metadata.Image) (*kmsg.IncrementalAlterConfigsResponse, []schema.Record) {

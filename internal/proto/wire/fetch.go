@@ -197,30 +197,18 @@ func readForgottenTopic(r *reader, version int16) ForgottenTopic {
 
 // Topics yields the topics in the order of the request, in which their bytes are counted. A topic may come twice.
 func (q *FetchRequest) Topics() iter.Seq[FetchTopic] {
-	return func(yield func(FetchTopic) bool) {
-		r := reader{src: q.topics, flexible: Fetch.Flexible(q.version)}
-		for r.left() > 0 && r.ok() && yield(readFetchTopic(&r, q.version)) {
-		}
-	}
+	return each(q.topics, Fetch, q.version, readFetchTopic)
 }
 
 // Partitions yields the partitions of a topic in the order of the request. A partition may come twice.
 func (t FetchTopic) Partitions() iter.Seq[FetchPartition] {
-	return func(yield func(FetchPartition) bool) {
-		r := reader{src: t.partitions, flexible: Fetch.Flexible(t.version)}
-		for r.left() > 0 && r.ok() && yield(readFetchPartition(&r, t.version)) {
-		}
-	}
+	return each(t.partitions, Fetch, t.version, readFetchPartition)
 }
 
 // Forgotten yields the topics with partitions that leave the session. The id may be zero: that is a topic which is not
 // in the session.
 func (q *FetchRequest) Forgotten() iter.Seq[ForgottenTopic] {
-	return func(yield func(ForgottenTopic) bool) {
-		r := reader{src: q.forgotten, flexible: Fetch.Flexible(q.version)}
-		for r.left() > 0 && r.ok() && yield(readForgottenTopic(&r, q.version)) {
-		}
-	}
+	return each(q.forgotten, Fetch, q.version, readForgottenTopic)
 }
 
 // Partitions yields the indexes of the partitions that leave.

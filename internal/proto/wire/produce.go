@@ -80,7 +80,7 @@ func readProduceTopic(r *reader, version int16) ProduceTopic {
 	t.PartitionCount = r.array(false)
 	from := r.at
 	for n := t.PartitionCount; n > 0 && r.ok(); n-- {
-		readProducePartition(r)
+		readProducePartition(r, version)
 	}
 	if r.ok() {
 		t.partitions = r.src[from:r.at:r.at]
@@ -89,7 +89,7 @@ func readProduceTopic(r *reader, version int16) ProduceTopic {
 	return t
 }
 
-func readProducePartition(r *reader) ProducePartition {
+func readProducePartition(r *reader, _ int16) ProducePartition {
 	p := ProducePartition{Index: r.int32(), Records: r.nullableBytes()}
 	r.skipTags()
 	return p
@@ -97,18 +97,10 @@ func readProducePartition(r *reader) ProducePartition {
 
 // Topics yields the topics in the order of the request. A topic may come twice.
 func (q *ProduceRequest) Topics() iter.Seq[ProduceTopic] {
-	return func(yield func(ProduceTopic) bool) {
-		r := reader{src: q.topics, flexible: Produce.Flexible(q.version)}
-		for r.left() > 0 && r.ok() && yield(readProduceTopic(&r, q.version)) {
-		}
-	}
+	return each(q.topics, Produce, q.version, readProduceTopic)
 }
 
 // Partitions yields the partitions of a topic in the order of the request. A partition may come twice.
 func (t ProduceTopic) Partitions() iter.Seq[ProducePartition] {
-	return func(yield func(ProducePartition) bool) {
-		r := reader{src: t.partitions, flexible: Produce.Flexible(t.version)}
-		for r.left() > 0 && r.ok() && yield(readProducePartition(&r)) {
-		}
-	}
+	return each(t.partitions, Produce, t.version, readProducePartition)
 }

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"math"
 
 	"github.com/moldau/moldau"
@@ -16,6 +17,15 @@ type reader struct {
 	at       int
 	flexible bool // lengths are uvarints of length+1, arrays' too (KIP-482)
 	why      string
+}
+
+// each yields the elements of an array that was read through before: src is their bytes, in a request of that version.
+func each[T any](src []byte, key Key, version int16, read func(*reader, int16) T) iter.Seq[T] {
+	return func(yield func(T) bool) {
+		r := reader{src: src, flexible: key.Flexible(version)}
+		for r.left() > 0 && r.ok() && yield(read(&r, version)) {
+		}
+	}
 }
 
 func (r *reader) ok() bool { return r.why == "" }
