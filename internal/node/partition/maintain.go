@@ -93,3 +93,12 @@ func (p *Partition) Locked(fn func(*commitlog.Log) error) error {
 	}
 	return fn(p.log)
 }
+
+// ProducerCount is the number of producers that the partition remembers, 0 while its log is not open.
+func (p *Partition) ProducerCount() (n int) {
+	_ = p.Locked(func(log *commitlog.Log) error { // an offline partition has none
+		n = log.ProducerCount()
+		return nil
+	})
+	return n
+}

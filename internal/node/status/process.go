@@ -3,6 +3,7 @@ package status
 import (
 	"runtime"
 	"runtime/metrics"
+	"sync"
 	"time"
 )
 
@@ -17,6 +18,45 @@ type Process struct {
 
 // unknownProcess is a Process of which nothing is known.
 func unknownProcess() Process { return Process{-1, -1, -1, -1, -1} }
+
+// idleShare is the part of the processors' time that this process has not used of late, from 0 to 1. Apache Kafka tells the
+// idle shares of its two thread pools, and dashboards and alerts look at them for how near a broker is to its limit.
+// Here a request has no pool to wait for: the processors are what it can run out of.
+type idleShare struct {
+	mu    sync.Mutex
+	at    time.Time
+	cpu   time.Duration
+	share float64
+}
+
+// idleWindow is the least time that a share is measured over; a scrape that comes sooner is told the last one.
+const idleWindow = time.Second
+
+// measure returns the share since the last measurement, or since the start of the process.
+func (i *idleShare) measure(now, started time.Time, cpu time.Duration, processors int) float64 {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.at.IsZero() {
+		i.at, i.share = started, 1
+	}
+	if d := now.Sub(i.at); d >= idleWindow {
+		i.share = min(max(1-float64(cpu-i.cpu)/float64(d)/float64(processors), 0), 1)
+		i.at, i.cpu = now, cpu
+	}
+	return i.share
+}
+
+// idle writes the share under the names of both of Kafka's pools (O-22).
+func (s *scrape) idle(opt Options, i *idleShare) {
+	cpu := opt.Process().CPU
+	if cpu < 0 || opt.Now == nil || opt.StartedAt.IsZero() {
+		return
+	}
+	share := i.measure(opt.Now(), opt.StartedAt, cpu, runtime.GOMAXPROCS(0))
+	const help = "The part of the processors' time that the broker has not used since the last scrape"
+	s.Gauge("kafka_network_socketserver_networkprocessoravgidle_percent", help, share)
+	s.Gauge("kafka_server_kafkarequesthandlerpool_requesthandleravgidle_percent", help, share)
+}
 
 // goMetrics are figures of the Go runtime that are read without stopping it.
 var goMetrics = [...]struct {

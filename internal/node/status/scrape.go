@@ -17,8 +17,7 @@ import (
 
 // scrape writes the metrics of one request. The names are those that the usual rules of the JMX exporter make of Apache
 // Kafka's beans, so that dashboards and alerts made for it work here (O-20 to O-25): lower case, PerSec becomes _total,
-// a percentile becomes the label quantile. What has no counterpart here (idle shares of thread pools that do not exist)
-// is absent rather than invented.
+// a percentile becomes the label quantile. What has no counterpart here is absent rather than invented.
 type scrape struct {
 	*metric.Writer
 	src      Source
@@ -94,8 +93,9 @@ func (s *scrape) topics() {
 
 // replicas writes ReplicaManager: the partitions on this broker (O-21).
 func (s *scrape) replicas() {
-	var led, offline, short, underMin, atMin int
+	var led, offline, short, underMin, atMin, producers int
 	for _, r := range s.rows {
+		producers += r.ProducerCount()
 		if isOffline(r.Partition) {
 			offline++
 		}
@@ -121,6 +121,7 @@ func (s *scrape) replicas() {
 	s.gauge("kafka_server_replicamanager_underreplicatedpartitions", "Partitions led here with replicas out of sync", short)
 	s.gauge("kafka_server_replicamanager_underminisrpartitioncount", "Partitions led here with fewer replicas in sync than min.insync.replicas", underMin)
 	s.gauge("kafka_server_replicamanager_atminisrpartitioncount", "Partitions led here with just min.insync.replicas in sync", atMin)
+	s.gauge("kafka_server_replicamanager_produceridcount", "Producers that the partitions on this broker remember", producers)
 	state := map[Stage]int{Starting: 1, Serving: 3, Stopping: 7}[s.src.Stage()]
 	if state == 3 && s.recovery {
 		state = 2

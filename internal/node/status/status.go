@@ -71,7 +71,7 @@ func New(opt Options) http.Handler {
 	if opt.Process == nil {
 		opt.Process = ReadProcess
 	}
-	p := pages{opt}
+	p := pages{opt, new(idleShare)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", p.index)
 	mux.HandleFunc("GET /metrics", p.metrics)
@@ -90,7 +90,10 @@ func NewServer(handler http.Handler, logger *slog.Logger) *http.Server {
 	}
 }
 
-type pages struct{ Options }
+type pages struct {
+	Options
+	share *idleShare
+}
 
 func (p pages) index(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, "text/plain; charset=utf-8", []byte("/metrics\n/healthz\n/readyz\n"))
@@ -112,6 +115,7 @@ func (p pages) writeMetrics(w io.Writer) {
 	s.cluster()
 	s.quorum()
 	s.limits()
+	s.idle(p.Options, p.share)
 	s.process(p.Options)
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -192,11 +193,14 @@ func TestMetrics(t *testing.T) {
 		`moldau_metadata_commands_waiting`:                        "1",
 		`moldau_log_directory_free_bytes{directory="/data/a"}`:    "400",
 		`process_cpu_seconds_total`:                               "1.5",
-		`process_resident_memory_bytes`:                           "4096",
-		`process_virtual_memory_bytes`:                            "", // not known
-		`process_start_time_seconds`:                              "1000",
-		`moldau_uptime_seconds`:                                   "60",
-		`moldau_build_info{version="1.2.3"}`:                      "1",
+		`kafka_network_socketserver_networkprocessoravgidle_percent`: strconv.FormatFloat(
+			1-1.5/60/float64(runtime.GOMAXPROCS(0)), 'f', -1, 64),
+		`kafka_server_replicamanager_produceridcount`: "0",
+		`process_resident_memory_bytes`:               "4096",
+		`process_virtual_memory_bytes`:                "", // not known
+		`process_start_time_seconds`:                  "1000",
+		`moldau_uptime_seconds`:                       "60",
+		`moldau_build_info{version="1.2.3"}`:          "1",
 	} {
 		got, ok := have[name]
 		if number, err := strconv.ParseFloat(got, 64); err == nil && want != "" {
@@ -346,9 +350,32 @@ func BenchmarkMetrics(b *testing.B) {
 	for i := range int32(1000) {
 		src.partitions = append(src.partitions, newPartition(fmt.Sprint("topic-", i%100), moldau.TopicID{byte(i % 100)}, i/100))
 	}
-	p := pages{Options{Source: src, Process: ReadProcess}}
+	p := pages{Options{Source: src, Process: ReadProcess}, new(idleShare)}
 	for b.Loop() {
 		p.writeMetrics(io.Discard)
+	}
+}
+
+// TestIdleShare measures between scrapes, not since the start, and not over moments.
+func TestIdleShare(t *testing.T) {
+	t.Parallel()
+	started := time.Unix(1000, 0)
+	at := func(s float64) time.Time { return started.Add(time.Duration(s * float64(time.Second))) }
+	var i idleShare
+	for _, step := range []struct {
+		at   float64
+		cpu  time.Duration
+		want float64
+	}{
+		{0.2, 100 * time.Millisecond, 1}, // too soon to tell
+		{10, 5 * time.Second, 0.75},
+		{10.5, 6 * time.Second, 0.75}, // too soon after
+		{20, 25 * time.Second, 0},
+		{30, 25 * time.Second, 1},
+	} {
+		if got := i.measure(at(step.at), started, step.cpu, 2); got != step.want {
+			t.Errorf("after %v s with %v of CPU time: %v, want %v", step.at, step.cpu, got, step.want)
+		}
 	}
 }
 

@@ -250,6 +250,9 @@ type Producer struct {
 	TxnStart         moldau.Offset // of the open transaction, -1: none
 }
 
+// ProducerCount is the number of producers that are known.
+func (l *Log) ProducerCount() int { return len(l.producers.byID) }
+
 // Producers lists the producers that are known, by id.
 func (l *Log) Producers() []Producer {
 	ps := make([]Producer, 0, len(l.producers.byID))
