@@ -19,6 +19,9 @@ type Env struct {
 	Rand func(b []byte)
 	// Hostname is the name of this machine as others may know it.
 	Hostname func() (string, error)
+	// BootID tells one life of the operating system from another: it changes when the page cache is lost. Empty where the
+	// system does not tell.
+	BootID func() string
 	// Go starts fn on a goroutine of its own. The name says whose it is, in profiles and in the simulator's trace.
 	Go func(name string, fn func())
 }
@@ -31,6 +34,7 @@ func Real() Env {
 		Net:      realNet{},
 		Rand:     func(b []byte) { _, _ = rand.Read(b) }, // crypto/rand.Read never fails
 		Hostname: os.Hostname,
+		BootID:   bootID,
 		Go:       func(_ string, fn func()) { go fn() },
 	}
 }

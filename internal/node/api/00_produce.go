@@ -10,6 +10,7 @@ package api
 // inside has to be known (L-4).
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -23,6 +24,7 @@ import (
 	"github.com/moldau/moldau/internal/node/server"
 	"github.com/moldau/moldau/internal/proto/record"
 	"github.com/moldau/moldau/internal/proto/wire"
+	"github.com/moldau/moldau/internal/store/commitlog"
 )
 
 const (
@@ -224,7 +226,7 @@ func (p *production) appendBatch(res *wire.ProduceResult, topic *metadata.Topic,
 	}
 	if code != moldau.None {
 		message := ""
-		if err != nil && code != moldau.KafkaStorageError { // whose cause is for the operator
+		if err != nil && (code != moldau.KafkaStorageError || errors.Is(err, commitlog.ErrDamaged)) { // other causes are for the operator
 			message = err.Error()
 		}
 		p.refuse(res, topic, code, message)

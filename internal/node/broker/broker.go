@@ -161,6 +161,9 @@ func (b *Broker) openStorage() error {
 		}
 		d.clean = clean
 		b.clean = b.clean && clean
+		if d.outage, err = d.BeginBoot(b.env.BootID(), clean || !d.formatted); err != nil {
+			return err
+		}
 		if err := d.load(); err != nil {
 			return err
 		}
@@ -261,7 +264,7 @@ func unlimited(n int32) int {
 // startQuorum opens the metadata log and waits until this replica leads it.
 func (b *Broker) startQuorum() error {
 	dir := filepath.Join(b.config.MetadataLogDir, metadataDir)
-	log, err := quorum.OpenLog(b.env, dir)
+	log, err := quorum.OpenLog(b.env, dir, b.metadataOutage())
 	if err != nil {
 		return fmt.Errorf("metadata log %s: %w", dir, err)
 	}
@@ -295,6 +298,16 @@ func (b *Broker) startQuorum() error {
 		cancel()
 		return fmt.Errorf("metadata log %s: %w", dir, err)
 	}
+}
+
+// metadataOutage is how the last life of the directory that holds the metadata log ended.
+func (b *Broker) metadataOutage() commitlog.Outage {
+	for _, d := range b.storage.dirs {
+		if d.path == b.config.MetadataLogDir {
+			return d.outage
+		}
+	}
+	return commitlog.Unknown
 }
 
 // metadataDirectoryID is the id of the log directory that holds the metadata log.
@@ -407,6 +420,7 @@ const closersMax = 64
 func (b *Broker) closeLogs() {
 	b.storage.stop()
 	b.note(b.checkpoint(commitlog.HighWatermarks, highWatermark))
+	b.note(b.checkpoint(commitlog.LogStarts, logStart)) // before the segments below are gone: see retain
 	var mu sync.Mutex
 	dirty := make(map[string]bool)
 	places := make(chan struct{}, closersMax)
@@ -420,7 +434,7 @@ func (b *Broker) closeLogs() {
 			if err == nil {
 				return
 			}
-			if !errors.Is(err, partition.ErrOffline) { // not opened yet, or failed and told before
+			if !errors.Is(err, partition.ErrOffline) && !errors.Is(err, commitlog.ErrDamaged) { // told before, or not opened yet
 				b.logger.Error("a log could not be closed; it will be recovered at the next start", "partition", p.Name.String(), "error", err)
 			}
 			mu.Lock()

@@ -46,10 +46,10 @@ func (b *Broker) checkpoint(kind commitlog.Checkpoint, value func(*partition.Par
 		if now[d] == nil {
 			now[d] = make(map[moldau.TopicPartition]moldau.Offset)
 		}
-		if log := p.Log(); log != nil {
+		if log := p.Log(); log != nil && log.Damage() == nil {
 			now[d][p.Name] = value(p, log)
 		} else if o, ok := d.saved[kind][p.Name]; ok {
-			now[d][p.Name] = o // still to be recovered, or offline: what was saved last holds
+			now[d][p.Name] = o // still to be recovered, offline or damaged: what was saved last holds
 		}
 	}
 	var failed error
@@ -88,7 +88,16 @@ func (b *Broker) retain() {
 			b.logger.Debug("segments were deleted by retention", "partition", p.Name.String(), "segments", n)
 		}
 	}
-	b.note(b.checkpoint(commitlog.LogStarts, logStart))
+	// A log that begins above its checkpointed start has lost its first segments, so the checkpoint comes before their files go.
+	if err := b.checkpoint(commitlog.LogStarts, logStart); err != nil {
+		b.note(err)
+		return
+	}
+	for _, p := range b.partitions.All() {
+		if err := p.Sweep(now); err != nil {
+			b.logger.Error("the files of deleted segments could not be removed", "partition", p.Name.String(), "error", err)
+		}
+	}
 }
 
 // expireProducers forgets idempotent producers that have been silent for long (L-26).

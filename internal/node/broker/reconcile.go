@@ -37,7 +37,12 @@ func (b *Broker) reconcile(delta *metadata.Delta) {
 	for dir, a := range c.arrivals {
 		b.storage.open(dir, a)
 	}
-	b.storage.unclaimed.Do(b.storage.tellUnclaimed) // the first change is all that the metadata has
+	b.storage.firstLook.Do(func() { // the first change is all that the metadata has
+		b.storage.tellUnclaimed()
+		for _, d := range b.storage.dirs {
+			b.storage.settle(d)
+		}
+	})
 }
 
 // change is one delta on its way into the partitions.

@@ -1,12 +1,12 @@
 package broker
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
 	"maps"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +27,7 @@ type storage struct {
 	// checkpoints guards the checkpoints of all directories, in memory and in the files.
 	checkpoints sync.Mutex
 
-	unclaimed sync.Once // told
+	firstLook sync.Once // at the metadata
 
 	stopping atomic.Bool
 	running  sync.WaitGroup
@@ -40,6 +40,13 @@ type logDir struct {
 	path  string
 	id    moldau.DirectoryID
 	clean bool
+	// formatted says that there was a life before.
+	formatted bool
+	// outage is how the last life ended where that was not clean; unsettled counts the logs that are still to be recovered from it,
+	// and the look at the metadata that says which there are; settled, that there are none.
+	outage    commitlog.Outage
+	unsettled atomic.Int64
+	settled   atomic.Bool
 	// saved is what the checkpoint files hold; guarded by storage.checkpoints. Of a partition whose log is not open it is all
 	// that is known.
 	saved map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset
@@ -62,7 +69,10 @@ func openDir(e env.Env, path string) (*logDir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &logDir{Directory: dir, path: path, saved: make(map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset)}, nil
+	d := &logDir{Directory: dir, path: path, saved: make(map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset)}
+	_, d.formatted = dir.Identity()
+	d.unsettled.Store(1) // until the metadata was looked at
+	return d, nil
 }
 
 // load reads the checkpoints and what partitions there are.
@@ -340,8 +350,10 @@ func (s *storage) forget(d *logDir, partitions map[moldau.TopicPartition]moldau.
 
 // open opens logs in the background.
 func (s *storage) open(d *logDir, a *arrival) {
+	d.unsettled.Add(int64(len(a.partitions)))
 	for _, p := range a.partitions {
 		d.do(p.Name, func() {
+			defer s.settle(d)
 			if p.IsGone() || s.stopping.Load() {
 				return
 			}
@@ -358,20 +370,35 @@ func (s *storage) open(d *logDir, a *arrival) {
 	}
 }
 
+// settle counts a log that was opened. With the last of them the lives before this one have nothing left to say.
+func (s *storage) settle(d *logDir) {
+	if d.unsettled.Add(-1) > 0 || s.stopping.Load() || d.settled.Swap(true) {
+		return
+	}
+	if err := d.SettleBoot(s.env.BootID()); err != nil {
+		s.logger.Error("the end of a recovery could not be noted", "directory", d.path, "error", err)
+	}
+}
+
 // openLog opens one log and hands it to its partition.
 func (s *storage) openLog(d *logDir, p *partition.Partition) error {
 	s.checkpoints.Lock()
-	recovered, committed, start := d.saved[commitlog.RecoveryPoints][p.Name], d.saved[commitlog.HighWatermarks][p.Name], d.saved[commitlog.LogStarts][p.Name]
+	recovered, committed := d.saved[commitlog.RecoveryPoints][p.Name], d.saved[commitlog.HighWatermarks][p.Name]
+	start, startKnown := d.saved[commitlog.LogStarts][p.Name]
 	s.checkpoints.Unlock()
 	log, err := commitlog.Open(commitlog.Options{
 		FS: s.env.FS, Now: s.env.Clock.Now, Dir: d.PartitionDir(p.Name), Partition: p.Name, TopicID: p.ID,
 		Config: p.Settings().Log, Clean: d.clean,
-		RecoveryPoint: recovered, Whole: true, LogStart: start,
+		RecoveryPoint: recovered, Whole: true, Outage: d.outage, LogStart: start, LogStartKnown: startKnown,
 	})
 	if err != nil {
 		return err
 	}
-	s.report(p.Name.String(), d.path, log.Recovery())
+	if damage := log.Damage(); damage != nil {
+		s.reportDamage(p.Name.String(), damage)
+	} else {
+		s.report(p.Name.String(), d.path, log.Recovery())
+	}
 	if err := p.Opened(log, committed); err != nil {
 		s.close(p.Name, log)
 		return err
@@ -379,8 +406,7 @@ func (s *storage) openLog(d *logDir, p *partition.Partition) error {
 	return nil
 }
 
-// report tells what a recovery had to cut. A torn last write is what a crash leaves; damage with whole batches behind it is
-// not, and those batches are lost here.
+// report tells what a recovery had to build anew or to cut.
 func (s *storage) report(partition, directory string, r commitlog.Recovery) {
 	for _, note := range r.Notes {
 		s.logger.Info("a file of a log was built anew", "partition", partition, "directory", directory, "note", note)
@@ -388,12 +414,19 @@ func (s *storage) report(partition, directory string, r commitlog.Recovery) {
 	if r.Reason == "" {
 		return
 	}
-	level, message := slog.LevelWarn, "a log was cut where a write was torn"
+	message := "a log was cut where a write was torn"
 	if r.Midway {
-		level, message = slog.LevelError, "a log was cut at a damaged batch, and batches behind it are lost"
+		message = "a log was cut where a power loss took a write that was not synced; those behind it, as little promised, went with it"
 	}
-	s.logger.Log(context.Background(), level, message, "partition", partition, "directory", directory,
+	s.logger.Warn(message, "partition", partition, "directory", directory,
 		"end", int64(r.TruncatedAt), "bytes", r.TruncatedBytes, "segments", r.SegmentsRemoved, "reason", r.Reason)
+}
+
+// reportDamage tells what a recovery must not cut.
+func (s *storage) reportDamage(partition string, d *commitlog.Damage) {
+	s.logger.Error("a log is damaged: what is before the damage is served, and appends are refused", "partition", partition,
+		"offset", int64(d.Offset), "file", d.File, "byte", d.Byte, "reason", d.Reason, "batches behind", d.Behind,
+		"next", "stop the broker and run: moldau log repair "+filepath.Dir(d.File))
 }
 
 func (s *storage) close(tp moldau.TopicPartition, log *commitlog.Log) {

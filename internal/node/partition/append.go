@@ -27,7 +27,8 @@ type Waiter interface {
 
 // Append takes one batch that was checked against the topic's settings, stamps it in place and appends it. With all set
 // (acks=all) it refuses while too few replicas are in sync (L-12) and, where the high watermark does not pass the batch
-// at once, parks w, which is told the outcome with index. An I/O error takes the partition offline.
+// at once, parks w, which is told the outcome with index. An I/O error takes the partition offline; a damaged log refuses every
+// append with an error that is for the client too (commitlog.ErrDamaged).
 func (p *Partition) Append(b record.Batch, all bool, w Waiter, index int) (Appended, moldau.Code, error) {
 	p.mu.Lock()
 	res, n, code, err := p.appendLocked(b, all)
@@ -47,9 +48,11 @@ func (p *Partition) appendLocked(b record.Batch, all bool) (Appended, news, mold
 		return Appended{}, news{}, code, p.mu.failure
 	}
 	leader, s := p.mu.leader, p.settings.Load()
-	switch {
+	switch damage := p.log.Damage(); {
 	case leader == nil:
 		return Appended{}, news{}, moldau.NotLeaderOrFollower, nil
+	case damage != nil:
+		return Appended{}, news{}, moldau.KafkaStorageError, damage
 	case all && !leader.EnoughInSync():
 		return Appended{}, news{}, moldau.NotEnoughReplicas, nil
 	}

@@ -39,11 +39,11 @@ func (p *Partition) deleteLocked(before moldau.Offset) (moldau.Offset, error) {
 	return p.log.Start(), nil
 }
 
-// Retain deletes segments that retention.ms and retention.bytes give up, and returns how many. An I/O error takes the
-// partition offline.
+// Retain deletes segments that retention.ms and retention.bytes give up, and returns how many; their files
+// go with the next Sweep. An I/O error takes the partition offline.
 func (p *Partition) Retain(now time.Time) (int, error) {
 	log := p.Log()
-	if log == nil {
+	if log == nil || log.Damage() != nil { // what is left of a damaged log stays until somebody has decided about it
 		return 0, nil
 	}
 	p.mu.Lock()
@@ -61,14 +61,21 @@ func (p *Partition) Retain(now time.Time) (int, error) {
 	}
 	p.mu.Unlock()
 	p.tell(n)
-	if err != nil {
-		return res.Segments, err
+	return res.Segments, err
+}
+
+// Sweep clears away the files of segments that Retain has deleted. The log's start has been checkpointed since: what is gone
+// below it is no loss. An I/O error may take the partition offline.
+func (p *Partition) Sweep(now time.Time) error {
+	log := p.Log()
+	if log == nil {
+		return nil
 	}
-	err = log.Sweep(now) // beside appends: it renames and removes files
+	err := log.Sweep(now) // beside appends: it renames and removes files
 	if err != nil && log.Poisoned() != nil {
 		p.Fail(err)
 	}
-	return res.Segments, err
+	return err
 }
 
 // Reconfigure takes new settings of the topic.

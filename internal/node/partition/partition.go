@@ -223,6 +223,14 @@ func (p *Partition) Failure() error {
 	return p.mu.failure
 }
 
+// Damage is where the log was found damaged when it was opened, or nil. Such a partition serves what is before.
+func (p *Partition) Damage() *commitlog.Damage {
+	if log := p.Log(); log != nil {
+		return log.Damage()
+	}
+	return nil
+}
+
 // Epoch is the leader epoch that this replica serves.
 func (p *Partition) Epoch() moldau.LeaderEpoch { return moldau.LeaderEpoch(p.epoch.Load()) }
 

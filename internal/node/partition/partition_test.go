@@ -257,8 +257,11 @@ func TestFailedRetentionAnswersAllWhoWait(t *testing.T) {
 	}
 	h.append(h.batch(1, 10), true, &w, 0)
 	h.failOn("rename")
-	if _, err := h.Retain(time.Now()); !errors.Is(err, errDisk) {
-		t.Fatalf("retain: %v", err)
+	if n, err := h.Retain(time.Now()); err != nil || n == 0 {
+		t.Fatalf("retain: %d segments, %v", n, err)
+	}
+	if err := h.Sweep(time.Now()); !errors.Is(err, errDisk) {
+		t.Fatalf("sweep: %v", err)
 	}
 	w.expect(t, 0, moldau.KafkaStorageError)
 	if h.Online() {

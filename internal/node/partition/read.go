@@ -44,6 +44,10 @@ func (p *Partition) Read(r ReadRequest) ReadResult {
 	if code := p.CheckEpoch(r.Epoch); code != moldau.None {
 		return Refused(code)
 	}
+	if r.At >= p.log.End() && p.log.Damage() != nil {
+		// Neither the end nor out of range: a client that was told so would wait for good, or skip what can be mended.
+		return Refused(moldau.KafkaStorageError)
+	}
 	// The order matters: what is below these offsets was published in the log before them.
 	stable := moldau.Offset(p.stable.Load())
 	hw := p.HighWatermark()
@@ -84,8 +88,13 @@ func (p *Partition) Read(r ReadRequest) ReadResult {
 	return res
 }
 
-// readFailed takes the partition offline, unless it has ended its service meanwhile and its log is closed.
+// readFailed takes the partition offline, unless it has ended its service meanwhile and its log is closed. Bytes that are
+// damaged are no reason: what is before and behind them can be read.
 func (p *Partition) readFailed(err error) ReadResult {
+	if errors.Is(err, commitlog.ErrDamaged) {
+		p.logger.Error("a read met damaged bytes", "partition", p.Name.String(), "error", err)
+		return Refused(moldau.KafkaStorageError)
+	}
 	if p.Online() {
 		p.Fail(err)
 		p.logger.Error("read failed: the partition is offline", "partition", p.Name.String(), "error", err)

@@ -11,6 +11,7 @@ import (
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/kit/env"
 	"github.com/moldau/moldau/internal/kit/env/memfs"
+	"github.com/moldau/moldau/internal/store/commitlog"
 )
 
 var errPower = errors.New("the power is gone")
@@ -67,7 +68,7 @@ func live(t *testing.T, f *memfs.FS, name string, n int) (l life) {
 	e := env.Real()
 	e.FS = f
 	e.Go = func(_ string, fn func()) { fn() } // the same changes in the same order in each run
-	log, err := OpenLog(e, "/data/meta")
+	log, err := OpenLog(e, "/data/meta", commitlog.Rebooted)
 	if err != nil {
 		return life{err: err}
 	}

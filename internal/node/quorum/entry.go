@@ -26,8 +26,30 @@ func entryOffset(index uint64) moldau.Offset { return moldau.Offset(index) - 1 }
 // entryIndex is the index of the entry at an offset.
 func entryIndex(at moldau.Offset) uint64 { return uint64(at) + 1 }
 
-// encodeEntry makes the batch of an entry, in memory of its own.
-func encodeEntry(e *pb.Entry, now moldau.Timestamp) (record.Batch, error) {
+// durableHeader is the header of a record whose value (8 bytes) is the offset up to which the log was synced when the entry was
+// written. Where an entry is damaged, those behind it tell by this whether it can be a write that a power loss has torn.
+const durableHeader = "durable"
+
+// durableAt is what a batch says of the log before it, 0 where it says nothing.
+func durableAt(b record.Batch) moldau.Offset {
+	if b.Codec() != record.Uncompressed {
+		return 0
+	}
+	for r, err := range b.Records(nil, len(b)) {
+		if err != nil {
+			return 0
+		}
+		for _, h := range r.Headers {
+			if string(h.Key) == durableHeader && len(h.Value) == 8 {
+				return moldau.Offset(binary.BigEndian.Uint64(h.Value))
+			}
+		}
+	}
+	return 0
+}
+
+// encodeEntry makes the batch of an entry, in memory of its own. All before durable was synced.
+func encodeEntry(e *pb.Entry, now moldau.Timestamp, durable moldau.Offset) (record.Batch, error) {
 	kind := byte(kindRecords)
 	switch e.GetType() {
 	case pb.EntryNormal:
@@ -41,7 +63,9 @@ func encodeEntry(e *pb.Entry, now moldau.Timestamp) (record.Batch, error) {
 	}
 	b := record.NewBuilder(entryOffset(e.GetIndex()))
 	b.LeaderEpoch = moldau.LeaderEpoch(e.GetTerm())
-	r := record.Record{Timestamp: now, Key: []byte{kind}}
+	r := record.Record{Timestamp: now, Key: []byte{kind}, Headers: []record.Header{
+		{Key: []byte(durableHeader), Value: binary.BigEndian.AppendUint64(nil, uint64(durable))},
+	}}
 	if len(e.GetData()) > 0 {
 		r.Value = e.GetData()
 	}

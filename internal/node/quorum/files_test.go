@@ -205,7 +205,7 @@ func TestEntryRoundTrip(t *testing.T) {
 	for _, kind := range []pb.EntryType{pb.EntryNormal, pb.EntryConfChange} {
 		for _, data := range [][]byte{nil, []byte("x")} {
 			term, index := uint64(3), uint64(8)
-			b, err := encodeEntry(&pb.Entry{Type: &kind, Term: &term, Index: &index, Data: data}, 99)
+			b, err := encodeEntry(&pb.Entry{Type: &kind, Term: &term, Index: &index, Data: data}, 99, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -222,10 +222,10 @@ func TestEntryRoundTrip(t *testing.T) {
 		}
 	}
 	kind, term := pb.EntryConfChangeV2, uint64(1)<<31
-	if _, err := encodeEntry(&pb.Entry{Type: &kind}, 0); err == nil {
+	if _, err := encodeEntry(&pb.Entry{Type: &kind}, 0, 0); err == nil {
 		t.Error("an entry of an unknown kind was encoded")
 	}
-	if _, err := encodeEntry(&pb.Entry{Term: &term}, 0); err == nil {
+	if _, err := encodeEntry(&pb.Entry{Term: &term}, 0, 0); err == nil {
 		t.Error("a term beyond the last leader epoch was encoded")
 	}
 	two := record.NewBuilder(7)

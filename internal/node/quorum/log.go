@@ -23,8 +23,9 @@ type CommitLog struct {
 }
 
 // OpenLog opens the commit log of the metadata in dir, the directory that Open is given too, and makes it where it is
-// absent. What the newest checkpoint does not cover is read and checked; a torn end is cut off.
-func OpenLog(e env.Env, dir string) (*CommitLog, error) {
+// absent. What the newest checkpoint does not cover is read and checked. An end that the last outage has torn is cut off, which
+// nobody was told of; anything else that is no entry is an error, for it may have been committed.
+func OpenLog(e env.Env, dir string, outage commitlog.Outage) (*CommitLog, error) {
 	newest, err := newestCheckpoint(e.FS, dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("open the metadata log: %w", err)
@@ -35,9 +36,14 @@ func OpenLog(e env.Env, dir string) (*CommitLog, error) {
 		Config:    logConfig(),
 		// What a checkpoint covers was committed, and so synced.
 		RecoveryPoint: newest.end(),
+		Outage:        outage, DurableAt: durableAt,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open the metadata log: %w", err)
+	}
+	if d := l.Damage(); d != nil {
+		return nil, errors.Join(fmt.Errorf("open the metadata log: entries that may be committed are damaged, and without them "+
+			"topics and configurations would be lost: bring the file back from a copy, or give up what is behind the damage. %w", d), l.Close())
 	}
 	return &CommitLog{l, e.Clock}, nil
 }

@@ -8,11 +8,12 @@ import (
 	"time"
 
 	"github.com/moldau/moldau/internal/kit/env"
+	"github.com/moldau/moldau/internal/store/commitlog"
 )
 
 func openLog(t testing.TB, dir string) *CommitLog {
 	t.Helper()
-	l, err := OpenLog(env.Real(), dir)
+	l, err := OpenLog(env.Real(), dir, commitlog.Killed)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,6 +58,7 @@ type storage struct {
 	tail      []*pb.Entry // the last entries of the log, without a gap
 	tailBytes int
 	unsynced  bool
+	durable   moldau.Offset // all before was synced
 	err       error
 }
 
@@ -241,6 +242,7 @@ func (s *storage) append(entries []*pb.Entry) error {
 		if err := s.log.Truncate(entryOffset(first)); err != nil {
 			return fmt.Errorf("truncate the metadata log to offset %d: %w", entryOffset(first), err)
 		}
+		s.durable = min(s.durable, entryOffset(first))
 		for len(s.tail) > 0 && s.tail[len(s.tail)-1].GetIndex() >= first {
 			s.tailBytes -= len(s.tail[len(s.tail)-1].GetData()) + entryOverhead
 			s.tail = s.tail[:len(s.tail)-1]
@@ -248,7 +250,7 @@ func (s *storage) append(entries []*pb.Entry) error {
 	}
 	now := moldau.Timestamp(s.clock.Now().UnixMilli())
 	for _, e := range entries {
-		b, err := encodeEntry(e, now)
+		b, err := encodeEntry(e, now, s.durable)
 		if err == nil {
 			err = s.log.Append(b)
 		}
@@ -289,7 +291,7 @@ func (s *storage) flush() error {
 	if err := s.log.Flush(); err != nil {
 		return fmt.Errorf("sync the metadata log: %w", err)
 	}
-	s.unsynced = false
+	s.unsynced, s.durable = false, s.log.End()
 	return nil
 }
 
@@ -298,6 +300,6 @@ func (s *storage) reset(to position) error {
 	if err := s.log.Reset(to.end()); err != nil {
 		return fmt.Errorf("restart the metadata log at offset %d: %w", to.end(), err)
 	}
-	s.snap, s.tail, s.tailBytes, s.unsynced = to, nil, 0, false
+	s.snap, s.tail, s.tailBytes, s.unsynced, s.durable = to, nil, 0, false, to.end()
 	return nil
 }

@@ -93,11 +93,14 @@ func (s *scrape) topics() {
 
 // replicas writes ReplicaManager: the partitions on this broker (O-21).
 func (s *scrape) replicas() {
-	var led, offline, short, underMin, atMin, producers int
+	var led, offline, damaged, short, underMin, atMin, producers int
 	for _, r := range s.rows {
 		producers += r.ProducerCount()
 		if isOffline(r.Partition) {
 			offline++
+		}
+		if r.log != nil && r.log.Damage() != nil {
+			damaged++
 		}
 		reg := s.registration(r.Partition)
 		if reg == nil || reg.Leader != s.src.Self() {
@@ -118,6 +121,7 @@ func (s *scrape) replicas() {
 	s.gauge("kafka_server_replicamanager_partitioncount", "Partitions on this broker", len(s.rows))
 	s.gauge("kafka_server_replicamanager_leadercount", "Partitions that this broker leads", led)
 	s.gauge("kafka_server_replicamanager_offlinereplicacount", "Partitions whose log cannot be used", offline)
+	s.gauge("moldau_partitions_damaged", "Partitions that serve what is before damaged bytes and refuse appends", damaged)
 	s.gauge("kafka_server_replicamanager_underreplicatedpartitions", "Partitions led here with replicas out of sync", short)
 	s.gauge("kafka_server_replicamanager_underminisrpartitioncount", "Partitions led here with fewer replicas in sync than min.insync.replicas", underMin)
 	s.gauge("kafka_server_replicamanager_atminisrpartitioncount", "Partitions led here with just min.insync.replicas in sync", atMin)

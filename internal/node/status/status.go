@@ -153,21 +153,39 @@ func complaints(src Source) (all []string) {
 			all = append(all, fmt.Sprintf("log directory %s is offline: %v", d.Path, d.Failure))
 		}
 	}
-	var offline []*partition.Partition
-	for _, row := range rowsOf(src.Partitions()) {
-		if isOffline(row.Partition) {
-			offline = append(offline, row.Partition)
+	rows := rowsOf(src.Partitions())
+	all = append(all, named(rows, "offline", func(p *partition.Partition) error {
+		if isOffline(p) {
+			return p.Failure()
 		}
-	}
-	for i, p := range offline {
-		if i == namesMax {
-			all = append(all, fmt.Sprintf("and %d more partitions are offline", len(offline)-i))
-			break
+		return nil
+	})...)
+	all = append(all, named(rows, "damaged", func(p *partition.Partition) error {
+		if d := p.Damage(); d != nil {
+			return d
 		}
-		all = append(all, fmt.Sprintf("partition %s is offline: %v", p.Name, p.Failure()))
-	}
+		return nil
+	})...)
 	if q := src.Quorum(); src.Stage() == Serving && q.Leader == nil {
 		all = append(all, "the metadata quorum has no leader: topics cannot be made or changed")
+	}
+	return all
+}
+
+// named complains about the partitions for which why has an error, the first of them by name.
+func named(rows []row, what string, why func(*partition.Partition) error) (all []string) {
+	n := 0
+	for _, row := range rows {
+		err := why(row.Partition)
+		if err == nil {
+			continue
+		}
+		if n++; n <= namesMax {
+			all = append(all, fmt.Sprintf("partition %s is %s: %v", row.Name, what, err))
+		}
+	}
+	if n > namesMax {
+		all = append(all, fmt.Sprintf("and %d more partitions are %s", n-namesMax, what))
 	}
 	return all
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/kit/env"
+	"github.com/moldau/moldau/internal/proto/record"
 )
 
 // Config is what an operator may set of one log. Times are in milliseconds, sizes in bytes, as Kafka's keys have them.
@@ -73,10 +74,17 @@ type Options struct {
 	// RecoveryPoint is the offset before which everything was synced, as checkpointed; 0 where unknown.
 	RecoveryPoint moldau.Offset
 	// Whole says that nothing below RecoveryPoint is ever truncated or compacted, so that a log that lacks a record there has
-	// lost it: Open returns an error and cuts nothing.
+	// lost it: Open cuts nothing then.
 	Whole bool
-	// LogStart is the checkpointed log start; 0 where unknown.
-	LogStart moldau.Offset
+	// Outage says how the last life of the log ended, where it was not clean.
+	Outage Outage
+	// DurableAt, where not nil, tells up to which offset the log was synced when the batch was written, as the batch itself
+	// says. Damage before that is none of an outage.
+	DurableAt func(record.Batch) moldau.Offset
+	// LogStart is the checkpointed log start; 0 where unknown. LogStartKnown says that a checkpoint has it, written before
+	// any segment that holds it was deleted: a whole log that begins above it has lost records.
+	LogStart      moldau.Offset
+	LogStartKnown bool
 	// Progress, where not nil, is told during a recovery how many bytes of how many have been scanned.
 	Progress func(done, total int64)
 }

@@ -136,6 +136,7 @@ func crashAt(seed uint64, steps, n int, keep memfs.Keep, chance uint64) error {
 	hook, _ := powerLoss(int(seed+uint64(n)) % 7)
 	fs.Hook = hook
 	w.fs = fs
+	w.opt.Outage = Rebooted
 	if err := w.begin(false); err != nil && !errors.Is(err, errPower) {
 		return fmt.Errorf("recovery with a crash: %w", err)
 	}

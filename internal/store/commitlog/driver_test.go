@@ -311,6 +311,10 @@ func (w *world) reopen(chooser) error {
 // crash goes on with what a crash leaves: a prefix of the naive log that has all that is durable.
 func (w *world) crash(keep memfs.Keep, seed uint64) error {
 	w.fs = w.fs.Crash(keep, seed)
+	w.opt.Outage = Rebooted
+	if keep == memfs.All {
+		w.opt.Outage = Killed
+	}
 	if err := w.begin(false); err != nil {
 		return err
 	}

@@ -127,7 +127,7 @@ func readEpochs(fsys env.FS, dir string) (epochTable, error) {
 // Flush, which writes the checkpoint before it lets the recovery point pass them.
 // Errors: ErrClosed, ErrPoisoned, an epoch below the newest.
 func (l *Log) AssignEpoch(e moldau.LeaderEpoch) error {
-	if err := l.usable(); err != nil {
+	if err := l.usable(); err != nil && l.damage == nil { // a damaged log has a leader too, who serves what is there
 		return err
 	}
 	t := *l.epochs.Load()

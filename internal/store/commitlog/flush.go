@@ -14,6 +14,9 @@ import (
 func (l *Log) Flush() (moldau.Offset, error) {
 	l.flushing.Lock()
 	defer l.flushing.Unlock()
+	if l.damage != nil {
+		return l.RecoveryPoint(), nil // nothing was appended
+	}
 	if err := l.usable(); err != nil {
 		return l.RecoveryPoint(), err
 	}
@@ -96,6 +99,9 @@ func (l *Log) Close() error {
 		return nil
 	}
 	err := l.Poisoned()
+	if l.damage != nil {
+		err = l.damage // the next start has to look at it again
+	}
 	if err == nil {
 		if err = l.flushLocked(); err == nil {
 			err = l.saveForClose()

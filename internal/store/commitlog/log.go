@@ -20,8 +20,8 @@ var (
 	// Errors that wrap it bear the first failure.
 	ErrPoisoned = errors.New("the log has failed before")
 	// ErrIncomplete is returned by Open where records are missing that were durable.
-	ErrIncomplete = errors.New("records are missing that were durable: bring the files back, or delete the topic; " +
-		"without the file recovery-point-offset-checkpoint the broker starts with what is left")
+	ErrIncomplete = errors.New("records are missing that were durable: bring the files back, or delete the topic, " +
+		"or stop the broker and take what is left with: moldau log repair")
 	// ErrOutOfOrder is returned by AppendAs for a batch that does not follow what is there.
 	ErrOutOfOrder = errors.New("the batch does not follow the log's end")
 )
@@ -55,6 +55,7 @@ type Log struct {
 	snapshotAt      moldau.Offset
 	snapshotDurable moldau.Offset // the snapshot that was synced last, or noOffset
 	recovery        Recovery
+	damage          *Damage // fixed by Open
 
 	graves graveyard
 }
@@ -199,6 +200,9 @@ func (l *Log) roll(base moldau.Offset, now time.Time) error {
 func (l *Log) usable() error {
 	if l.closed.Load() {
 		return fmt.Errorf("log %v: %w", l.partition, ErrClosed)
+	}
+	if l.damage != nil {
+		return fmt.Errorf("log %v: %w", l.partition, l.damage)
 	}
 	return l.Poisoned()
 }

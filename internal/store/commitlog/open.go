@@ -19,11 +19,12 @@ const metadataName = "partition.metadata"
 // Open opens the log in o.Dir, or makes an empty one there, and recovers it as far as its last stop demands (L-42).
 //
 // After a clean stop the files are believed. Else every batch from the recovery point on is checked (CRC, offsets,
-// epochs), and the log is cut at the first that is not what it should be; indexes and the producers' state are built
-// anew. What was repaired stands in Recovery, for the caller to tell.
+// epochs); indexes and the producers' state are built anew. At the first batch that is not what it should be the log is cut
+// where that can be a torn write, and else opened damaged: see Outage and Damage. What was repaired stands in Recovery, for the
+// caller to tell.
 //
-// Errors: another topic's directory, files that cannot be read, ErrIncomplete of a log that is to be whole. Nothing is cut
-// on such an error.
+// Errors: another topic's directory, files that cannot be read, ErrIncomplete or ErrDamaged where nothing is left to be served.
+// Nothing is cut on such an error.
 func Open(o Options) (*Log, error) {
 	l := &Log{fsys: o.FS, now: o.Now, dir: o.Dir, partition: o.Partition}
 	l.Reconfigure(o.Config)
@@ -45,9 +46,18 @@ func (l *Log) open(o Options) error {
 	if err != nil {
 		return err
 	}
-	r := recoverer{l: l, clean: o.Clean, whole: o.Whole, point: o.RecoveryPoint, progress: o.Progress, epoch: moldau.NoEpoch}
+	r := recoverer{
+		l: l, clean: o.Clean, whole: o.Whole, point: o.RecoveryPoint, logStart: o.LogStart, startKnown: o.LogStartKnown,
+		outage: o.Outage, durableAt: o.DurableAt, progress: o.Progress, epoch: moldau.NoEpoch,
+	}
+	if r.noted, err = l.hasDamageNote(); err != nil {
+		return err
+	}
+	if r.noted {
+		r.outage = Killed // what was found then was made durable then
+	}
 	if err = r.openSegments(files); err == nil {
-		err = r.run(o.LogStart)
+		err = r.run()
 	}
 	if err != nil {
 		for _, s := range r.segs {

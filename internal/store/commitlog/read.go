@@ -273,7 +273,7 @@ func (p *page) walk(s *segment, pos int64, end boundary, fn func(pos int64, h re
 		}
 		h := record.Batch(window[pos-at : pos-at+record.HeaderLen])
 		if h.Magic() != 2 || h.Size() < record.HeaderLen || int64(h.Size()) > end.pos-pos || h.BaseOffset() < s.base {
-			return fmt.Errorf("segment %d at byte %d: no batch where one should be; the index or the segment is damaged", s.base, pos)
+			return fmt.Errorf("segment %d at byte %d: no batch where one should be; %w, or its index", s.base, pos, ErrDamaged)
 		}
 		if !fn(pos, h) {
 			return nil

@@ -22,7 +22,7 @@ type Recovery struct {
 	TruncatedBytes int64
 	// SegmentsRemoved is the number of segments behind the one that was cut.
 	SegmentsRemoved int
-	// Midway says that whole batches stood behind the damage: not a write that a crash has torn, but bytes that changed.
+	// Midway says that whole batches stood behind the cut. None of them was synced: a power loss has kept them and lost one before.
 	Midway bool
 	// Notes tells of files that could be built anew, one sentence each.
 	Notes []string
@@ -33,11 +33,16 @@ func (l *Log) Recovery() Recovery { return l.recovery }
 
 // recoverer opens the segments of a log and establishes where it ends.
 type recoverer struct {
-	l        *Log
-	clean    bool
-	whole    bool          // nothing before point may be missing
-	point    moldau.Offset // everything before was synced
-	progress func(done, total int64)
+	l          *Log
+	clean      bool
+	whole      bool          // nothing before point may be missing
+	point      moldau.Offset // everything before was synced
+	logStart   moldau.Offset
+	startKnown bool // logStart is that of a checkpoint
+	outage     Outage
+	noted      bool // an earlier start has found the log damaged
+	durableAt  func(record.Batch) moldau.Offset
+	progress   func(done, total int64)
 
 	segs      []*segment
 	scanner   scanner
@@ -45,11 +50,18 @@ type recoverer struct {
 	epoch     moldau.LeaderEpoch // of the last batch scanned
 	epochs    []epochStart       // changes of epoch met by the scan
 	untrusted moldau.Offset      // base of the first segment whose indexes were built anew
+	reason    string             // why the scan ended, without the place
 	report    Recovery
 }
 
 func (r *recoverer) note(format string, args ...any) {
 	r.report.Notes = append(r.report.Notes, fmt.Sprintf(format, args...))
+}
+
+// found keeps why the log cannot be believed further, and where.
+func (r *recoverer) found(where, reason string) {
+	r.reason = reason
+	r.report.Reason = where + reason
 }
 
 func (r *recoverer) openSegments(f files) error {
@@ -68,49 +80,66 @@ func (r *recoverer) openSegments(f files) error {
 }
 
 // run recovers the log and publishes its view.
-func (r *recoverer) run(logStart moldau.Offset) error {
+func (r *recoverer) run() error {
 	l := r.l
 	r.untrusted = math.MaxInt64
 	if err := r.recoverSegments(); err != nil {
 		return err
 	}
-	if err := r.checkEnd(logStart); err != nil {
+	if err := r.checkEnd(); err != nil {
 		return err
 	}
-	if n := len(r.segs); n == 0 || r.segs[n-1].next < logStart {
-		if err := r.startAt(logStart); err != nil {
+	if err := r.mended(); err != nil {
+		return err
+	}
+	if n := len(r.segs); n == 0 || r.segs[n-1].next < r.logStart {
+		if err := r.startAt(r.logStart); err != nil {
 			return err
 		}
 	}
 	end := r.segs[len(r.segs)-1].next
-	start := max(logStart, r.segs[0].base)
+	start := max(r.logStart, r.segs[0].base)
 	if err := r.recoverEpochs(start, end); err != nil {
 		return err
 	}
 	if err := r.recoverProducers(start, end); err != nil {
 		return err
 	}
-	l.recoveryPoint.Store(int64(min(r.point, end)))
-	if r.clean && r.report.Reason == "" {
+	switch {
+	case l.damage != nil:
+		l.recoveryPoint.Store(int64(r.point)) // as checkpointed: the next start has to find the same
+	case r.clean:
 		l.recoveryPoint.Store(int64(end))
+	default:
+		l.recoveryPoint.Store(int64(min(r.point, end)))
 	}
 	active := r.segs[len(r.segs)-1]
 	l.view.Store(&view{start, r.segs, newTail(1, boundary{end, active.size})})
 	return nil
 }
 
-// checkEnd returns an error where a log that is to be whole ends below its recovery point or, after a clean stop, below its
-// start.
-func (r *recoverer) checkEnd(logStart moldau.Offset) error {
-	end := moldau.Offset(0)
-	if n := len(r.segs); n > 0 {
-		end = r.segs[n-1].next
+// checkEnd finds records missing at either end of a log that is to be whole: one that begins above its start, and one that
+// ends below its recovery point or, after a clean stop, below its start. An end that is missing is damage like any other.
+func (r *recoverer) checkEnd() error {
+	if r.l.damage != nil || !r.whole {
+		return nil
 	}
+	n := len(r.segs)
+	if n == 0 {
+		if r.point > 0 || r.clean && r.logStart > 0 {
+			return fmt.Errorf("all before offset %d was synced, and no segment is there: %w", max(r.point, r.logStart), ErrIncomplete)
+		}
+		return nil
+	}
+	last := r.segs[n-1]
 	switch {
-	case r.whole && end < r.point:
-		return fmt.Errorf("it ends at offset %d, and all before %d was synced: %w", end, r.point, ErrIncomplete)
-	case r.whole && r.clean && end < logStart:
-		return fmt.Errorf("it ends at offset %d, below its start %d of the checkpoint: %w", end, logStart, ErrIncomplete)
+	case r.startKnown && r.segs[0].base > r.logStart:
+		return fmt.Errorf("it begins at offset %d, and its start is %d (%s): %w", r.segs[0].base, r.logStart, LogStarts, ErrIncomplete)
+	case last.next < r.point:
+		r.found("", fmt.Sprintf("the log ends at offset %d, and all before %d was synced", last.next, r.point))
+		return r.breakAt(n-1, last.size, false)
+	case r.clean && last.next < r.logStart:
+		return fmt.Errorf("it ends at offset %d, below its start %d of the checkpoint: %w", last.next, r.logStart, ErrIncomplete)
 	}
 	return nil
 }
@@ -165,7 +194,7 @@ func (r *recoverer) recoverSegments() error {
 		s, next, last := r.segs[i], r.nextBase(i), i == len(r.segs)-1
 		switch {
 		case !last && next < trusted:
-			if err := r.believe(s, next); err != nil {
+			if whole, err := r.believe(i, next); err != nil || !whole {
 				return err
 			}
 			continue
@@ -176,20 +205,20 @@ func (r *recoverer) recoverSegments() error {
 			}
 			r.note("segment %d was scanned after a clean stop: %v", s.base, err)
 		}
-		whole, err := r.scan(s, r.crcFrom())
+		whole, err := r.scanOrDoubt(s, r.crcFrom())
 		if err != nil {
 			return err
 		}
 		if !whole {
-			return r.cut(i)
+			return r.stopAt(i)
 		}
 		if last {
 			continue
 		}
 		if gap := next - s.next; gap < 0 || gap > 0 && gap <= maxRelative {
 			// Where segments meet, offsets do; only what was synced may have been compacted.
-			r.report.Reason = fmt.Sprintf("segment %d ends at offset %d and the next one begins at %d", s.base, s.next, next)
-			return r.cut(i)
+			r.found("", reasonApart(s, next))
+			return r.stopAt(i)
 		}
 		if err := s.seal(next, s.size); err != nil {
 			return err
@@ -214,40 +243,90 @@ func (r *recoverer) nextBase(i int) moldau.Offset {
 	return r.segs[i+1].base
 }
 
-// believe takes a sealed segment as it is, once its indexes look like some.
-func (r *recoverer) believe(s *segment, next moldau.Offset) error {
+// reasonApart says that a segment does not end where the next one begins.
+func reasonApart(s *segment, next moldau.Offset) string {
+	return fmt.Sprintf("segment %d ends at offset %d and the next one begins at %d", s.base, s.next, next)
+}
+
+// believe takes sealed segment i as it is, once its indexes look like some and its last batches lead to its end. Where that is
+// not so it is read whole; if records turn out to be missing, the log is broken there, and believe returns false.
+func (r *recoverer) believe(i int, next moldau.Offset) (bool, error) {
+	s := r.segs[i]
 	s.next = next
-	if r.whole && s.size == 0 {
-		return fmt.Errorf("segment %d is empty, and the next one begins at offset %d: %w", s.base, next, ErrIncomplete)
-	}
-	err := s.checkIndexes()
+	e, err := s.checkIndexes()
 	if err == nil {
-		return nil
+		err = r.checkLastBatches(s, e, next)
 	}
-	r.note("the indexes of segment %d were built anew: %v", s.base, err)
+	if err == nil {
+		return true, nil
+	}
 	known := len(r.epochs)
-	whole, err := r.scan(s, math.MaxInt64)
+	whole, scanErr := r.scanOrDoubt(s, math.MaxInt64)
 	r.epochs = r.epochs[:known] // the checkpoint has them: it is as durable as the segment
-	if err != nil {
-		return err
+	if scanErr != nil {
+		return false, scanErr
+	}
+	if whole && (s.next > next || r.whole && s.next < next) {
+		r.found("", reasonApart(s, next))
+		whole = false
 	}
 	if !whole {
-		return fmt.Errorf("segment %d, which was durable, is damaged at byte %d: %s", s.base, s.size, r.report.Reason)
+		at := min(r.scanner.pos, s.size)
+		behind, err := r.batchesBehind(i, at)
+		if err != nil {
+			return false, err
+		}
+		return false, r.breakAt(i, at, behind.found)
 	}
-	if s.next > next {
-		return fmt.Errorf("segment %d ends at offset %d, above the base of the next one, %d", s.base, s.next, next)
-	}
-	if r.whole && s.next < next {
-		return fmt.Errorf("segment %d ends at offset %d and the next one begins at %d: %w", s.base, s.next, next, ErrIncomplete)
-	}
+	r.note("the indexes of segment %d were built anew: %v", s.base, err)
 	// The segment is believed at the next start too, so its new indexes have to be durable, and whole at any time.
 	s.addTime()
 	if err := errors.Join(s.offsets.replace(s.fsys), s.times.replace(s.fsys)); err != nil {
-		return fmt.Errorf("write the indexes of segment %d: %w", s.base, err)
+		return false, fmt.Errorf("write the indexes of segment %d: %w", s.base, err)
 	}
 	s.indexSaved = true
 	s.indexSynced.Store(true)
-	return s.seal(next, s.size)
+	return true, s.seal(next, s.size)
+}
+
+// checkLastBatches walks the headers from the one that e, the last entry of the index of s, points to; s is sealed. They have to lead to the end of
+// the file and, in a log that is to be whole, to the base of the next segment. It costs one read, and shows a segment that was
+// cut short, and one that is missing behind it.
+func (r *recoverer) checkLastBatches(s *segment, e offsetEntry, next moldau.Offset) error {
+	chain := chain{base: s.base, next: s.base, epoch: moldau.NoEpoch}
+	sc := &r.scanner
+	for sc.reset(s.file, int64(e.pos), s.size); ; {
+		h, err := sc.header()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err == nil {
+			err = chain.follows(h)
+		}
+		if err != nil {
+			return fmt.Errorf("byte %d: %w", sc.pos, err)
+		}
+		if e.pos > 0 && sc.pos == int64(e.pos) && h.LastOffset() != s.base+moldau.Offset(e.rel) {
+			return fmt.Errorf("index %s does not fit the batch at byte %d", s.offsets.name, e.pos)
+		}
+		chain.next = h.LastOffset() + 1
+		sc.skip(h.Size())
+	}
+	if chain.next > next || r.whole && chain.next < next {
+		return fmt.Errorf("it ends at offset %d, and the next one begins at %d", chain.next, next)
+	}
+	return nil
+}
+
+// scanOrDoubt is scan, but that where it ends early the segment is read again with every CRC checked: the last batch before a
+// place that makes no sense may be the one whose size is wrong.
+func (r *recoverer) scanOrDoubt(s *segment, crcFrom moldau.Offset) (whole bool, err error) {
+	known, epoch := len(r.epochs), r.epoch
+	if whole, err = r.scan(s, crcFrom); whole || err != nil || crcFrom <= s.base {
+		return whole, err
+	}
+	r.epochs, r.epoch = r.epochs[:known], epoch
+	return r.scan(s, 0)
 }
 
 // scan reads the segment from its beginning and builds its indexes anew in memory. Batches that end at crcFrom or above
@@ -268,7 +347,7 @@ func (r *recoverer) scan(s *segment, crcFrom moldau.Offset) (whole bool, err err
 			return true, nil
 		}
 		if reason := (torn{}); errors.As(err, &reason) {
-			r.report.Reason = fmt.Sprintf("segment %d at byte %d: %s", s.base, sc.pos, reason.reason)
+			r.found(fmt.Sprintf("segment %d at byte %d: ", s.base, sc.pos), reason.reason)
 			return false, nil
 		}
 		if err != nil {
@@ -291,15 +370,8 @@ func (r *recoverer) scan(s *segment, crcFrom moldau.Offset) (whole bool, err err
 
 // check returns a torn where the batch at the scanner cannot stand in s behind what was read before.
 func (r *recoverer) check(s *segment, h record.Batch, crcFrom moldau.Offset) error {
-	switch {
-	case h.BaseOffset() < s.next:
-		return torn{fmt.Sprintf("offset %d, where at least %d has to be", h.BaseOffset(), s.next)}
-	case !s.fits(h.LastOffset()):
-		return torn{fmt.Sprintf("offset %d is too far from the segment's base", h.LastOffset())}
-	case h.LeaderEpoch() >= 0 && h.LeaderEpoch() < r.epoch:
-		return torn{fmt.Sprintf("leader epoch %d behind %d", h.LeaderEpoch(), r.epoch)}
-	case h.LastOffset() < crcFrom:
-		return nil
+	if err := (chain{base: s.base, next: s.next, epoch: r.epoch}).follows(h); err != nil || h.LastOffset() < crcFrom {
+		return err
 	}
 	b, err := r.scanner.whole(h)
 	if err != nil {
@@ -311,13 +383,9 @@ func (r *recoverer) check(s *segment, h record.Batch, crcFrom moldau.Offset) err
 	return nil
 }
 
-// cut ends the log where the scan of segment i stopped, and removes the segments behind it.
-func (r *recoverer) cut(i int) error {
+// cut ends the log at byte pos of segment i, where the scan stopped, and removes the segments behind it.
+func (r *recoverer) cut(i int, pos int64) error {
 	s := r.segs[i]
-	if r.whole && s.next < r.point {
-		return fmt.Errorf("%s; all before offset %d was synced: %w", r.report.Reason, r.point, ErrIncomplete)
-	}
-	pos := min(r.scanner.pos, s.size)
 	r.report.TruncatedAt = s.next
 	r.report.TruncatedBytes = s.size - pos
 	for _, later := range r.segs[i+1:] {
@@ -325,7 +393,6 @@ func (r *recoverer) cut(i int) error {
 		r.report.SegmentsRemoved++
 		r.report.Midway = r.report.Midway || later.size > 0
 	}
-	r.report.Midway = r.report.Midway || r.batchBehind(s)
 	if err := r.drop(i + 1); err != nil {
 		return err
 	}
@@ -337,27 +404,4 @@ func (r *recoverer) cut(i int) error {
 	}
 	r.point = min(r.point, s.next)
 	return s.file.Sync()
-}
-
-// batchBehind reports whether a whole batch stands behind the damaged one that the scanner has met.
-func (r *recoverer) batchBehind(s *segment) bool {
-	sc := &r.scanner
-	if sc.end-sc.pos < record.HeaderLen {
-		return false
-	}
-	w, err := sc.window(record.HeaderLen)
-	if err != nil {
-		return false
-	}
-	size := record.Batch(w).Size()
-	if size < record.HeaderLen || int64(size) >= sc.end-sc.pos {
-		return false
-	}
-	sc.skip(size)
-	h, err := sc.header()
-	if err != nil || h.BaseOffset() <= s.next || !s.fits(h.LastOffset()) {
-		return false
-	}
-	b, err := sc.whole(h)
-	return err == nil && b.CRCValid()
 }

@@ -124,6 +124,9 @@ func (r *recoverer) eachBatch(s *segment, pos int64, fn func(h record.Batch) err
 func (r *recoverer) recoverProducers(start, end moldau.Offset) error {
 	l := r.l
 	for _, at := range slices.Clone(l.snapshots) {
+		if l.damage != nil {
+			break // what is behind the damage stays
+		}
 		isBase := slices.ContainsFunc(r.segs, func(s *segment) bool { return s.base == at })
 		if at > end || !isBase && at != l.snapshots[len(l.snapshots)-1] {
 			if err := l.removeSnapshot(at); err != nil {
@@ -169,7 +172,9 @@ func (l *Log) loadProducers(sc *scanner, segs []*segment, from, end moldau.Offse
 		if err != nil {
 			return fmt.Errorf("producers of segment %d: %w", s.base, err)
 		}
-		if rebuild {
+		if rebuild && l.damage != nil {
+			s.aborted.Store(&aborted)
+		} else if rebuild {
 			if err := s.setAborted(aborted); err != nil {
 				return err
 			}

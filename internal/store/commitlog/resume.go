@@ -11,23 +11,23 @@ import (
 )
 
 // checkIndexes looks at the files of a sealed segment's indexes: that they are there, of whole entries, and in reach of
-// the segment.
-func (s *segment) checkIndexes() error {
+// the segment. It returns the last entry of the index of offsets, the zero one where that is empty.
+func (s *segment) checkIndexes() (offsetEntry, error) {
 	e, ok, err := s.offsets.lastOnDisk(s.fsys)
 	if err != nil {
-		return err
+		return e, err
 	}
 	if ok && (e.rel < 0 || int64(e.pos) >= s.size || e.pos <= 0) {
-		return fmt.Errorf("index %s ends with position %d in %d bytes", s.offsets.name, e.pos, s.size)
+		return e, fmt.Errorf("index %s ends with position %d in %d bytes", s.offsets.name, e.pos, s.size)
 	}
 	t, ok, err := s.times.lastOnDisk(s.fsys)
 	if err != nil {
-		return err
+		return e, err
 	}
 	if ok && (t.rel < 0 || s.base+moldau.Offset(t.rel) >= s.next) {
-		return fmt.Errorf("index %s ends with offset %d above the segment", s.times.name, s.base+moldau.Offset(t.rel))
+		return e, fmt.Errorf("index %s ends with offset %d above the segment", s.times.name, s.base+moldau.Offset(t.rel))
 	}
-	return nil
+	return e, nil
 }
 
 // lastOnDisk returns the last entry of the index file, having checked that the file is one of whole entries.

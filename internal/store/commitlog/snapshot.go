@@ -71,6 +71,9 @@ func (l *Log) writeSnapshot(at moldau.Offset) error {
 
 // removeSnapshot removes the snapshot at, which need not exist.
 func (l *Log) removeSnapshot(at moldau.Offset) error {
+	if l.damage != nil {
+		return nil
+	}
 	if err := l.fsys.Remove(l.snapshotPath(at)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove snapshot: %w", err)
 	}

@@ -1,0 +1,6 @@
+//go:build !linux && !darwin
+
+package env
+
+// bootID: the system tells none.
+func bootID() string { return "" }
