@@ -71,7 +71,8 @@ func ReadFile(fsys FS, name string, limit int64) ([]byte, error) {
 }
 
 // WriteFile replaces the file name by data so that after a crash either the old or the new content is there whole:
-// temporary file, sync, rename, sync of the directory.
+// temporary file, sync, rename, sync of the directory. After an error that NoSpace knows it may be tried again; the old
+// content is in place and takes no more room than before.
 func WriteFile(fsys FS, dir, name string, data []byte) error {
 	path := dir + separator + name
 	tmp := path + ".tmp"
@@ -91,8 +92,12 @@ func WriteFile(fsys FS, dir, name string, data []byte) error {
 	if err == nil {
 		err = fsys.Rename(tmp, path)
 	}
-	if err == nil {
-		err = fsys.SyncDir(dir)
+	if err != nil {
+		_ = fsys.Remove(tmp) // what it takes may be what is missing; the next attempt or start removes it otherwise
+		return err
+	}
+	if err = fsys.SyncDir(dir); NoSpace(err) {
+		err = errors.New(err.Error()) // a sync that failed is not to be tried again, whatever the reason
 	}
 	return err
 }

@@ -29,6 +29,12 @@ func lockFile(f *os.File) error {
 	return nil
 }
 
+// NoSpace reports whether err says that a volume, or the quota of its user, is full: nothing is wrong with the disk, and the
+// same call may succeed once there is room.
+func NoSpace(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+}
+
 func space(dir string) (total, free int64, err error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/windows"
 )
@@ -21,6 +22,17 @@ func lockFile(f *os.File) error {
 		return fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
 	return nil
+}
+
+// NoSpace reports whether err says that a volume, or the quota of its user, is full: nothing is wrong with the disk, and the
+// same call may succeed once there is room.
+func NoSpace(err error) bool {
+	for _, full := range [...]error{windows.ERROR_DISK_FULL, windows.ERROR_HANDLE_DISK_FULL, windows.ERROR_DISK_QUOTA_EXCEEDED, syscall.ENOSPC} {
+		if errors.Is(err, full) {
+			return true
+		}
+	}
+	return false
 }
 
 func space(dir string) (total, free int64, err error) {

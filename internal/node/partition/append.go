@@ -27,8 +27,8 @@ type Waiter interface {
 
 // Append takes one batch that was checked against the topic's settings, stamps it in place and appends it. With all set
 // (acks=all) it refuses while too few replicas are in sync (L-12) and, where the high watermark does not pass the batch
-// at once, parks w, which is told the outcome with index. An I/O error takes the partition offline; a damaged log refuses every
-// append with an error that is for the client too (commitlog.ErrDamaged).
+// at once, parks w, which is told the outcome with index. An I/O error takes the partition offline, a full volume does not; a
+// damaged log refuses every append with an error that is for the client too (commitlog.ErrDamaged).
 func (p *Partition) Append(b record.Batch, all bool, w Waiter, index int) (Appended, moldau.Code, error) {
 	p.mu.Lock()
 	res, n, code, err := p.appendLocked(b, all)
@@ -117,17 +117,21 @@ func (p *Partition) askFlushLocked(messages int64, s *Settings) {
 	}
 }
 
-// Flush syncs the log and lets the high watermark follow where it waits for that. Appends go on meanwhile.
+// Flush syncs the log and lets the high watermark follow where it waits for that. Appends go on meanwhile. An error takes the
+// partition offline, unless it is commitlog.ErrNoSpace: then the next Flush does what this one could not.
 func (p *Partition) Flush() error {
 	log := p.Log()
 	if log == nil {
 		return nil
 	}
 	durable, err := log.Flush()
-	if err != nil {
-		if p.IsGone() {
-			return nil // and its log closed meanwhile
-		}
+	switch {
+	case err == nil:
+	case p.IsGone():
+		return nil // and its log closed meanwhile
+	case errors.Is(err, commitlog.ErrNoSpace):
+		return err
+	default:
 		p.Fail(err)
 		return err
 	}
@@ -142,9 +146,12 @@ func (p *Partition) Flush() error {
 	return nil
 }
 
-// codeOf is the wire's word for an error of the log.
+// codeOf is the wire's word for an error of the log. A full volume has no word of its own; that there are not enough replicas
+// is what every client takes for a reason to send the batch again later, and to do nothing else.
 func codeOf(err error) moldau.Code {
 	switch {
+	case errors.Is(err, commitlog.ErrNoSpace):
+		return moldau.NotEnoughReplicas
 	case errors.Is(err, commitlog.ErrOutOfOrderSequence):
 		return moldau.OutOfOrderSequenceNumber
 	case errors.Is(err, commitlog.ErrStaleProducerEpoch):

@@ -1,8 +1,11 @@
 package partition
 
 import (
+	"errors"
 	"log/slog"
 	"sync"
+
+	"github.com/moldau/moldau/internal/store/commitlog"
 )
 
 // Flusher syncs the logs whose topics ask for durable acknowledgements. One sync answers every append that came before
@@ -57,7 +60,11 @@ func (f *Flusher) Run(stop <-chan struct{}) {
 			return
 		}
 		for _, p := range f.take() {
-			if err := p.Flush(); err != nil {
+			switch err := p.Flush(); {
+			case err == nil:
+			case errors.Is(err, commitlog.ErrNoSpace): // who waits for it goes on waiting; the next append asks again
+				f.logger.Warn("no space to make a log durable", "partition", p.Name.String(), "error", err)
+			default:
 				f.logger.Error("sync failed: the partition is offline, what was not acknowledged may be lost",
 					"partition", p.Name.String(), "error", err)
 			}

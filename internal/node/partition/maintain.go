@@ -72,7 +72,10 @@ func (p *Partition) Sweep(now time.Time) error {
 		return nil
 	}
 	err := log.Sweep(now) // beside appends: it renames and removes files
-	if err != nil && log.Poisoned() != nil {
+	switch {
+	case errors.Is(err, commitlog.ErrNoSpace):
+		err = nil // the next one goes on
+	case err != nil && log.Poisoned() != nil:
 		p.Fail(err)
 	}
 	return err

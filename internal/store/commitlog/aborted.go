@@ -82,6 +82,22 @@ func (s *segment) addAborted(a Aborted) error {
 	return nil
 }
 
+// cutAborted cuts off what an addAborted that failed has left in the file.
+func (s *segment) cutAborted() error {
+	list, err := s.loadAborted()
+	if err != nil {
+		return err
+	}
+	f, err := s.fsys.Open(s.path + txnExt)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(int64(len(list))*abortedEntryLen), f.Close())
+}
+
 // syncAborted makes the segment's transaction index durable.
 func (s *segment) syncAborted() error {
 	if !s.abortedDirty.Swap(false) {

@@ -11,5 +11,6 @@
 // change publishes, and count references to the segments whose bytes they hold. Flush syncs beside appends.
 //
 // After a failed write or sync nothing more is appended (a page that could not be written may be lost silently at the
-// next try): the log is poisoned until it is opened anew and recovered.
+// next try): the log is poisoned until it is opened anew and recovered. A write that found no space is no such failure: it is
+// taken back, and the log goes on.
 package commitlog

@@ -9,8 +9,8 @@ import (
 )
 
 // Flush makes durable what was appended before the call and returns the offset up to which everything is. It may be
-// called from any goroutine, also during an Append; a second Flush waits for the first. An error poisons the log: pages
-// that could not be written may be lost, and the next sync would not tell. L-44.
+// called from any goroutine, also during an Append; a second Flush waits for the first. An error other than ErrNoSpace
+// poisons the log: pages that could not be written may be lost, and the next sync would not tell. L-44.
 func (l *Log) Flush() (moldau.Offset, error) {
 	l.flushing.Lock()
 	defer l.flushing.Unlock()
@@ -21,7 +21,7 @@ func (l *Log) Flush() (moldau.Offset, error) {
 		return l.RecoveryPoint(), err
 	}
 	if err := l.flushLocked(); err != nil {
-		return l.RecoveryPoint(), l.poison(fmt.Errorf("flush log %v: %w", l.partition, err))
+		return l.RecoveryPoint(), l.refuse(fmt.Errorf("flush log %v: %w", l.partition, err))
 	}
 	return l.RecoveryPoint(), nil
 }
@@ -42,7 +42,10 @@ func (l *Log) flushLocked() error {
 	}
 	// The recovery point may pass the first record of an epoch only when a start can find the epoch elsewhere.
 	if err := l.saveEpochs(); err != nil {
-		return err
+		if names {
+			l.namesDirty.Store(true)
+		}
+		return undone(err, nothing)
 	}
 	if names {
 		if err := l.fsys.SyncDir(l.dir); err != nil {

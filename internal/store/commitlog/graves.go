@@ -43,6 +43,13 @@ func (g *graveyard) take() []*segment {
 	return segs
 }
 
+// giveBack puts segments before those that were condemned meanwhile.
+func (g *graveyard) giveBack(segs []*segment) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.mu.condemned = append(segs, g.mu.condemned...)
+}
+
 // Sweep clears away the files of deleted segments: first they get names that nobody looks for, and once
 // file.delete.delay.ms have passed they are removed (L-52). It is called after Retain, and now and then. It may be called
 // from any goroutine, also during an Append.
@@ -53,7 +60,7 @@ func (l *Log) Sweep(now time.Time) error {
 		return nil
 	}
 	if err := l.buryCondemned(); err != nil {
-		return l.poison(fmt.Errorf("log %v: %w", l.partition, err))
+		return l.refuse(fmt.Errorf("log %v: %w", l.partition, err))
 	}
 	kept := l.graves.files[:0]
 	var errs []error
@@ -70,10 +77,19 @@ func (l *Log) Sweep(now time.Time) error {
 	return errors.Join(errs...)
 }
 
-// buryCondemned buries what retention has taken out of the view, oldest first. The caller holds flushing.
+// buryCondemned buries what retention has taken out of the view, oldest first. What a full volume has no room to rename
+// stays condemned. The caller holds flushing.
 func (l *Log) buryCondemned() error {
-	for _, s := range l.graves.take() {
-		if err := l.bury(s); err != nil {
+	segs := l.graves.take()
+	for i, s := range segs {
+		s.acquire() // for another attempt: the log's own reference goes with this one
+		err := l.bury(s)
+		if errors.Is(err, ErrNoSpace) {
+			l.graves.giveBack(segs[i:])
+			return err
+		}
+		s.release()
+		if err != nil {
 			return err
 		}
 	}
@@ -107,7 +123,7 @@ func (l *Log) bury(s *segment) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("delete segment %d: %w", s.base, err)
+			return fmt.Errorf("delete segment %d: %w", s.base, undone(err, nothing))
 		}
 		l.graves.files = append(l.graves.files, grave{to, due})
 	}

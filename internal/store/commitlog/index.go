@@ -238,6 +238,7 @@ func (x *index[E]) save(fsys env.FS) error {
 	b := x.encode()
 	if len(b) > 0 {
 		if _, err := f.WriteAt(b, 0); err != nil {
+			_ = fsys.Remove(x.name) // a part of an index is of no use, and what it takes may be what is missing
 			return errors.Join(err, f.Close())
 		}
 	}

@@ -19,6 +19,9 @@ var (
 	// ErrPoisoned is returned after a write or a sync has failed; the log takes nothing more until it is opened anew.
 	// Errors that wrap it bear the first failure.
 	ErrPoisoned = errors.New("the log has failed before")
+	// ErrNoSpace is returned where the volume is full. What was asked for has not happened, nothing is left of it on disk or in
+	// memory, and the log goes on: the same call may succeed once there is room.
+	ErrNoSpace = errors.New("no space is left for the log")
 	// ErrIncomplete is returned by Open where records are missing that were durable.
 	ErrIncomplete = errors.New("records are missing that were durable: bring the files back, or delete the topic, " +
 		"or stop the broker and take what is left with: moldau log repair")
@@ -72,7 +75,8 @@ type Appended struct {
 // Append stamps b with the next offsets and the leader epoch and writes it to the active segment, with one write.
 // b: one whole batch, checked by the caller (CRC, sizes, producer state by CheckProducer); its header is modified in
 // place, and the bytes are not kept.
-// Errors: ErrClosed, ErrPoisoned; an epoch below that of the log's last record. A failed write poisons the log. L-8, L-41.
+// Errors: ErrClosed, ErrPoisoned; an epoch below that of the log's last record; ErrNoSpace. Any other failed write poisons
+// the log. L-8, L-41.
 func (l *Log) Append(b record.Batch, epoch moldau.LeaderEpoch) (Appended, error) {
 	end := l.view.Load().tail.end()
 	b.SetBaseOffset(end.next)
@@ -112,7 +116,7 @@ func (l *Log) append(b record.Batch, end boundary) (Appended, error) {
 			base = b.BaseOffset()
 		}
 		if err := l.roll(base, now); err != nil {
-			return Appended{}, l.poison(fmt.Errorf("roll log %v at offset %d: %w", l.partition, base, err))
+			return Appended{}, l.refuse(fmt.Errorf("roll log %v at offset %d: %w", l.partition, base, err))
 		}
 		v = l.view.Load()
 		end = v.tail.end()
@@ -122,30 +126,59 @@ func (l *Log) append(b record.Batch, end boundary) (Appended, error) {
 	}
 
 	s := v.active()
-	if n, err := s.file.WriteAt(b, end.pos); err != nil {
-		err = fmt.Errorf("append to log %v at offset %d: %w", l.partition, end.next, err)
-		if n > 0 {
-			err = errors.Join(err, s.file.Truncate(end.pos))
-		}
-		return Appended{}, l.poison(err)
+	if err := l.write(s, b, end.pos); err != nil {
+		return Appended{}, l.refuse(fmt.Errorf("append to log %v at offset %d: %w", l.partition, end.next, err))
 	}
 	s.indexed(b, end.pos, l.cfg.Load().IndexIntervalBytes)
 	if epoch >= 0 && epoch != epochs.latest() {
 		l.setEpochs(epochs.assign(epoch, b.BaseOffset()))
 	}
 	if b.HasProducer() {
-		if aborted, ok := l.producers.replay(b, now); ok {
-			if err := s.addAborted(aborted); err != nil {
-				return Appended{}, l.poison(fmt.Errorf("append to log %v: %w", l.partition, err))
-			}
-			l.namesDirty.Store(true)
-		}
+		l.producers.replay(b, now)
 	}
 	last := b.LastOffset()
 	l.producers.end = last + 1
 	v.tail.add(boundary{last + 1, end.pos + int64(len(b))})
 	return Appended{Base: b.BaseOffset(), Last: last, Timestamp: b.MaxTimestamp(), Rolled: rolled}, nil
 }
+
+// write puts b at pos of s, the active segment, and into its transaction index what b means for that. It comes before
+// anything in memory changes, so that a batch that was refused has left no trace there (KAFKA-6683). An error leaves the
+// files as they were, or tells that they are not.
+func (l *Log) write(s *segment, b record.Batch, pos int64) error {
+	_, err := s.file.WriteAt(b, pos)
+	aborted, aborts := l.producers.abortedBy(b)
+	if err == nil && aborts {
+		if err = s.addAborted(aborted); err == nil {
+			l.namesDirty.Store(true)
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	return undone(err, func() error {
+		cut := s.file.Truncate(pos)
+		if aborts {
+			cut = errors.Join(cut, s.cutAborted())
+		}
+		return cut
+	})
+}
+
+// undone takes back what a call that failed with err has done so far, and makes it ErrNoSpace where that is the reason and
+// nothing is left of it.
+func undone(err error, undo func() error) error {
+	if failed := undo(); failed != nil {
+		return errors.Join(err, failed)
+	}
+	if env.NoSpace(err) {
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	}
+	return err
+}
+
+// nothing is for undone where a call that fails leaves nothing behind.
+func nothing() error { return nil }
 
 // maxRelative is the highest offset in a segment, less its base.
 const maxRelative = 1<<31 - 1
@@ -170,7 +203,8 @@ func (l *Log) mustRoll(v *view, end boundary, b record.Batch, now time.Time) boo
 }
 
 // roll seals the active segment and begins an empty one at base, which is the log's end, or above it where offsets jump
-// further than a segment can hold. An empty active segment is replaced.
+// further than a segment can hold. An empty active segment is replaced. Until all its files are there, the active segment
+// stays what it is.
 func (l *Log) roll(base moldau.Offset, now time.Time) error {
 	v := l.view.Load()
 	end := v.tail.end()
@@ -178,15 +212,26 @@ func (l *Log) roll(base moldau.Offset, now time.Time) error {
 	segs := v.segs
 	if end.pos == 0 {
 		segs = segs[:len(segs)-1]
-	} else if err := old.seal(end.next, end.pos); err != nil {
-		return err
+	} else if err := old.saveIndexes(); err != nil {
+		return undone(err, nothing)
 	}
-	if err := l.writeSnapshot(base); err != nil {
-		return err
+	snapshotAt, snapshotDurable := l.snapshotAt, l.snapshotDurable
+	err := l.writeSnapshot(base)
+	var s *segment
+	if err == nil {
+		s, err = createSegment(l.fsys, l.dir, base, now)
 	}
-	s, err := createSegment(l.fsys, l.dir, base, now)
 	if err != nil {
-		return err
+		return undone(err, func() error {
+			l.snapshotAt, l.snapshotDurable = snapshotAt, snapshotDurable
+			if snapshotAt == base {
+				return nil // it was there before
+			}
+			return l.removeSnapshot(base)
+		})
+	}
+	if end.pos > 0 {
+		old.dropIndexes(end.next, end.pos)
 	}
 	l.namesDirty.Store(true)
 	l.view.Store(&view{v.start, append(segs[:len(segs):len(segs)], s), newTail(tailLen, boundary{base, 0})})
@@ -214,6 +259,14 @@ func (l *Log) Poisoned() error {
 		return fmt.Errorf("log %v: %w: %w", l.partition, ErrPoisoned, *p)
 	}
 	return nil
+}
+
+// refuse returns the err of a change. Unless that has left everything as it was, it is a failure.
+func (l *Log) refuse(err error) error {
+	if errors.Is(err, ErrNoSpace) {
+		return err
+	}
+	return l.poison(err)
 }
 
 // poison notes the first failure and returns err.

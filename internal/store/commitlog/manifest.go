@@ -70,7 +70,9 @@ func (m *manifest) load(b []byte) error {
 		return err
 	}
 	if m.entries > 2*len(m.live)+manifestSlack {
-		return m.rewrite()
+		if err := m.rewrite(); !env.NoSpace(err) { // what is superseded can stay until there is room
+			return err
+		}
 	}
 	if m.file, err = m.fsys.Open(filepath.Join(m.dir, manifestName)); err != nil {
 		return err
@@ -158,7 +160,8 @@ func (m *manifest) rewrite() error {
 	return err
 }
 
-// write appends entries and syncs them. After an error nothing more is written: what is on the disk is unknown.
+// write appends entries and syncs them. After an error other than ErrNoSpace nothing more is written: what is on the disk is
+// unknown.
 func (m *manifest) write(op byte, entries map[moldau.TopicPartition]moldau.TopicID) error {
 	if m.failure != nil {
 		return m.failure
@@ -171,8 +174,13 @@ func (m *manifest) write(op byte, entries map[moldau.TopicPartition]moldau.Topic
 		return nil
 	}
 	_, err := m.file.WriteAt(b, m.size)
-	if err == nil {
+	if err != nil {
+		err = undone(err, func() error { return m.file.Truncate(m.size) })
+	} else {
 		err = m.file.Sync()
+	}
+	if errors.Is(err, ErrNoSpace) {
+		return fmt.Errorf("write manifest of %s: %w", m.dir, err)
 	}
 	if err != nil {
 		m.failure = fmt.Errorf("write manifest of %s: %w", m.dir, err)

@@ -24,13 +24,13 @@ const metadataName = "partition.metadata"
 // caller to tell.
 //
 // Errors: another topic's directory, files that cannot be read, ErrIncomplete or ErrDamaged where nothing is left to be served.
-// Nothing is cut on such an error.
+// Nothing is cut on such an error. After ErrNoSpace it may be tried again, with Clean false: a part of a recovery has happened.
 func Open(o Options) (*Log, error) {
 	l := &Log{fsys: o.FS, now: o.Now, dir: o.Dir, partition: o.Partition}
 	l.Reconfigure(o.Config)
 	l.epochs.Store(&epochTable{})
 	if err := l.open(o); err != nil {
-		return nil, fmt.Errorf("open log %v in %s: %w", o.Partition, o.Dir, err)
+		return nil, fmt.Errorf("open log %v in %s: %w", o.Partition, o.Dir, undone(err, nothing))
 	}
 	return l, nil
 }

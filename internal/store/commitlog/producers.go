@@ -167,9 +167,32 @@ func (p *producer) checkMarker(b record.Batch) error {
 	return nil
 }
 
-// replay takes over an appended batch with a producer id. Where b is the marker of an aborted transaction, that is
-// returned for the transaction index. It never fails: what is in the log holds, whatever CheckProducer thinks of it.
-func (t *producerTable) replay(b record.Batch, now time.Time) (aborted Aborted, ok bool) {
+// abortedBy tells what the transaction index is to hold of b, which has not been replayed: false unless b is the marker of
+// an aborted transaction that has records here.
+func (t *producerTable) abortedBy(b record.Batch) (aborted Aborted, ok bool) {
+	if !b.HasProducer() || !b.IsControl() {
+		return Aborted{}, false
+	}
+	p := t.byID[b.ProducerID()]
+	if p == nil || p.txnStart == noOffset {
+		return Aborted{}, false
+	}
+	if m, err := b.Marker(); err != nil || m.Commit {
+		return Aborted{}, false
+	}
+	stable := b.LastOffset() + 1
+	for _, o := range t.open {
+		if o.id != p.id {
+			stable = o.first
+			break
+		}
+	}
+	return Aborted{Producer: p.id, First: p.txnStart, Last: b.LastOffset(), LastStable: stable}, true
+}
+
+// replay takes over an appended batch with a producer id. It never fails: what is in the log holds, whatever CheckProducer
+// thinks of it.
+func (t *producerTable) replay(b record.Batch, now time.Time) {
 	id := b.ProducerID()
 	p := t.byID[id]
 	if p == nil {
@@ -180,14 +203,14 @@ func (t *producerTable) replay(b record.Batch, now time.Time) (aborted Aborted, 
 	p.setEpoch(b.ProducerEpoch())
 	p.timestamp = b.MaxTimestamp()
 	if b.IsControl() {
-		return t.replayMarker(p, b)
+		t.replayMarker(p, b)
+		return
 	}
 	p.push(sentBatch{b.LastSequence(), b.LastOffset(), b.LastOffsetDelta(), b.MaxTimestamp()})
 	if b.IsTransactional() && p.txnStart == noOffset {
 		p.txnStart = b.BaseOffset()
 		t.begin(transaction{id: id, first: b.BaseOffset()})
 	}
-	return Aborted{}, false
 }
 
 func (t *producerTable) begin(txn transaction) {
@@ -195,28 +218,20 @@ func (t *producerTable) begin(txn transaction) {
 	t.open = slices.Insert(t.open, i, txn)
 }
 
-func (t *producerTable) replayMarker(p *producer, b record.Batch) (aborted Aborted, ok bool) {
+func (t *producerTable) replayMarker(p *producer, b record.Batch) {
 	m, err := b.Marker()
 	if err != nil {
-		return Aborted{}, false // a control record that ends no transaction
+		return // a control record that ends no transaction
 	}
 	p.coordinatorEpoch = max(p.coordinatorEpoch, m.CoordinatorEpoch)
 	if p.txnStart == noOffset {
-		return Aborted{}, false // nothing was written here: a marker for an empty transaction
+		return // nothing was written here: a marker for an empty transaction
 	}
 	txn := transaction{id: p.id, first: p.txnStart, last: b.LastOffset()}
 	p.txnStart = noOffset
 	t.open = slices.DeleteFunc(t.open, func(o transaction) bool { return o.id == p.id })
 	i, _ := slices.BinarySearchFunc(t.done, txn.first, func(o transaction, first moldau.Offset) int { return cmp.Compare(o.first, first) })
 	t.done = slices.Insert(t.done, i, txn)
-	if m.Commit {
-		return Aborted{}, false
-	}
-	stable := b.LastOffset() + 1
-	if len(t.open) > 0 {
-		stable = t.open[0].first
-	}
-	return Aborted{Producer: p.id, First: txn.first, Last: txn.last, LastStable: stable}, true
 }
 
 // FirstUnstable is the first offset of the earliest transaction that is open, or whose marker is not below

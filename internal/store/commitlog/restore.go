@@ -220,9 +220,10 @@ func (l *Log) replaySegment(sc *scanner, s *segment, begin moldau.Offset) ([]Abo
 					return nil, err
 				}
 			}
-			if a, ok := l.producers.replay(h, now); ok {
+			if a, ok := l.producers.abortedBy(h); ok {
 				aborted = append(aborted, a)
 			}
+			l.producers.replay(h, now)
 		}
 		sc.skip(size)
 	}

@@ -190,24 +190,35 @@ func (s *segment) addTime() {
 	mem.add(timeEntry{ts, s.maxRel})
 }
 
-// seal ends appending at (next, size) and writes the indexes to their files. Files that hold them already stay: they may
-// be durable, and new ones would not be.
+// seal ends appending at (next, size) and writes the indexes to their files.
 func (s *segment) seal(next moldau.Offset, size int64) error {
-	s.next, s.size = next, size
-	if s.offsets.mem.Load() == nil {
+	if err := s.saveIndexes(); err != nil {
+		return err
+	}
+	s.dropIndexes(next, size)
+	return nil
+}
+
+// saveIndexes writes the indexes in memory to their files. Files that hold them already stay: they may be durable, and new
+// ones would not be. After an error the indexes are in memory as before.
+func (s *segment) saveIndexes() error {
+	if s.indexSaved || s.offsets.mem.Load() == nil {
 		return nil
 	}
-	if !s.indexSaved {
-		s.addTime()
-		s.indexSynced.Store(false)
-		if err := errors.Join(s.offsets.save(s.fsys), s.times.save(s.fsys)); err != nil {
-			return fmt.Errorf("write the indexes of segment %d: %w", s.base, err)
-		}
-		s.indexSaved = true
+	s.addTime()
+	s.indexSynced.Store(false)
+	if err := errors.Join(s.offsets.save(s.fsys), s.times.save(s.fsys)); err != nil {
+		return fmt.Errorf("write the indexes of segment %d: %w", s.base, err)
 	}
+	s.indexSaved = true
+	return nil
+}
+
+// dropIndexes ends appending at (next, size): from now on the indexes are in their files only.
+func (s *segment) dropIndexes(next moldau.Offset, size int64) {
+	s.next, s.size = next, size
 	s.offsets.mem.Store(nil)
 	s.times.mem.Store(nil)
-	return nil
 }
 
 // syncIndexes makes the files of a sealed segment's indexes durable.

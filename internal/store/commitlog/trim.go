@@ -59,8 +59,9 @@ func (l *Log) retain(now time.Time, highWatermark moldau.Offset) (res Retained, 
 	res.Start = v.start
 	cfg := l.cfg.Load()
 	excess := l.Size() - cfg.RetentionBytes
-	var n int
-	for n = 0; n < len(v.segs); n++ {
+	n, reason := 0, new(int)
+walk:
+	for ; n < len(v.segs); n++ {
 		end := v.bounds(n)
 		if end.next > highWatermark || end.pos == 0 && n == len(v.segs)-1 {
 			break
@@ -71,19 +72,28 @@ func (l *Log) retain(now time.Time, highWatermark moldau.Offset) (res Retained, 
 		}
 		switch {
 		case old:
-			res.ByTime++
+			reason = &res.ByTime
 		case cfg.DeleteEnabled && cfg.RetentionBytes >= 0 && excess >= end.pos:
-			res.BySize++
+			reason = &res.BySize
 		case end.next <= v.start && n < len(v.segs)-1:
-			res.ByStart++
+			reason = &res.ByStart
 		default:
-			err := l.deleteFirst(n, now, &res)
-			return res, err
+			break walk
 		}
+		*reason++
 		excess -= end.pos
 	}
-	err = l.deleteFirst(n, now, &res)
-	return res, err
+	if n == len(v.segs) { // an empty one has to follow
+		err := l.roll(v.tail.end().next, now)
+		if errors.Is(err, ErrNoSpace) {
+			n-- // the active one stays until those before it have made room
+			*reason--
+		} else if err != nil {
+			return res, err
+		}
+	}
+	l.deleteFirst(n, &res)
+	return res, nil
 }
 
 // expired reports whether all records of s are older than retention.ms. Records from the future keep it (L-51).
@@ -101,15 +111,10 @@ func (c *Config) expired(s *segment, now time.Time) (bool, error) {
 	return now.UnixMilli()-int64(ts) > c.RetentionMs, nil
 }
 
-// deleteFirst deletes the n oldest segments; where those are all, an empty one follows at the end of the log.
-func (l *Log) deleteFirst(n int, now time.Time, res *Retained) error {
+// deleteFirst deletes the n oldest segments, which are not all.
+func (l *Log) deleteFirst(n int, res *Retained) {
 	if n == 0 {
-		return nil
-	}
-	if v := l.view.Load(); n == len(v.segs) {
-		if err := l.roll(v.tail.end().next, now); err != nil {
-			return err
-		}
+		return
 	}
 	v := l.view.Load()
 	gone := v.segs[:n]
@@ -121,7 +126,6 @@ func (l *Log) deleteFirst(n int, now time.Time, res *Retained) error {
 	l.view.Store(&view{res.Start, v.segs[n:], v.tail})
 	l.setEpochs(l.epochs.Load().advanceTo(res.Start))
 	l.graves.condemn(gone...)
-	return nil
 }
 
 // TruncateTo removes the records from offset to on, and whole the batch that contains it, and returns the new end. The

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/moldau/moldau/internal/kit/env"
@@ -69,6 +70,9 @@ func newDir() *node {
 type FS struct {
 	// Hook, where set, is asked before each call; its error becomes that of the call, which does not take place.
 	Hook func(Op) error
+	// Capacity is how many bytes all files together may have, 0 for no limit. A write beyond it is cut short and fails with
+	// ENOSPC.
+	Capacity int64
 	// Now gives files their modification time; nil: they all have the zero time.
 	Now func() time.Time
 
@@ -335,7 +339,36 @@ func (l *lock) Close() error {
 	return nil
 }
 
-func (f *FS) Space(string) (total, free int64, err error) { return 1 << 40, 1 << 39, nil }
+func (f *FS) Space(string) (total, free int64, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.Capacity == 0 {
+		return 1 << 40, 1 << 39, nil
+	}
+	return f.Capacity, f.Capacity - f.root.size(), nil
+}
+
+// size is how many bytes the files below n have.
+func (n *node) size() int64 {
+	size := int64(len(n.data))
+	for _, child := range n.children {
+		size += child.size()
+	}
+	return size
+}
+
+// room is as much of p as the capacity lets be written at off of n, and the error where that is not all.
+func (f *FS) room(n *node, p []byte, off int64) ([]byte, error) {
+	grow := off + int64(len(p)) - int64(len(n.data))
+	if f.Capacity == 0 || grow <= 0 {
+		return p, nil
+	}
+	lack := f.root.size() + grow - f.Capacity
+	if lack <= 0 {
+		return p, nil
+	}
+	return p[:max(int64(len(p))-lack, 0)], syscall.ENOSPC
+}
 
 // Keep says what of the unsynced a crash leaves.
 type Keep int
@@ -355,7 +388,7 @@ func (f *FS) Crash(keep Keep, seed uint64) *FS {
 	defer f.mu.Unlock()
 	c := &crash{keep: keep, rand: rand.New(rand.NewPCG(seed, 1)), done: map[*node]*node{}}
 	after := New()
-	after.Now = f.Now
+	after.Now, after.Capacity = f.Now, f.Capacity
 	after.root = c.survive(f.root)
 	return after
 }
@@ -497,10 +530,13 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, fail("write", f.name, fs.ErrInvalid)
 	}
-	if grow := int(off) + len(p) - len(f.node.data); grow > 0 {
+	if err == nil {
+		p, err = f.fs.room(f.node, p, off)
+	}
+	if grow := int(off) + len(p) - len(f.node.data); grow > 0 && len(p) > 0 {
 		f.node.data = append(f.node.data, make([]byte, grow)...)
 	}
-	copy(f.node.data[off:], p)
+	copy(f.node.data[min(int(off), len(f.node.data)):], p)
 	f.node.modified = f.fs.now()
 	if err != nil {
 		return len(p), fail("write", f.name, err)
