@@ -87,6 +87,9 @@ func (id UUID) IsZero() bool { return id == UUID{} }
 
 func (id UUID) String() string { return base64.RawURLEncoding.EncodeToString(id[:]) }
 
+// MarshalText is String, so that JSON has the text form.
+func (id UUID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
 // TopicPartition names one partition of a topic.
 type TopicPartition struct {
 	Topic     string

@@ -111,6 +111,7 @@ with the tools to work with it. The tools work with any Kafka-compatible broker.
 		newConsume(c),
 		newCluster(c),
 		newConfig(c),
+		newLog(c),
 		newContext(c),
 		newBench(c),
 		newVersion(c),

@@ -26,6 +26,32 @@ func open(name string, flag int) (File, error) {
 	return OSFile{f}, nil
 }
 
+// ReadOnlyOS is the file system of the operating system for programs that only look: every change fails.
+type ReadOnlyOS struct{ OS }
+
+var errReadOnly = errors.New("this program only reads here")
+
+func (ReadOnlyOS) Open(name string) (File, error)   { return open(name, os.O_RDONLY) }
+func (ReadOnlyOS) Create(name string) (File, error) { return nil, refuse("create", name) }
+func (ReadOnlyOS) Rename(from, _ string) error      { return refuse("rename", from) }
+func (ReadOnlyOS) Remove(name string) error         { return refuse("remove", name) }
+func (ReadOnlyOS) RemoveAll(name string) error      { return refuse("remove", name) }
+func (ReadOnlyOS) MkdirAll(dir string) error        { return refuse("mkdir", dir) }
+
+// Lock locks a file that is there; an absent one is fs.ErrNotExist.
+func (ReadOnlyOS) Lock(name string) (io.Closer, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := lockFile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func refuse(op, name string) error { return &fs.PathError{Op: op, Path: name, Err: errReadOnly} }
+
 func (OS) Rename(from, to string) error              { return os.Rename(from, to) }
 func (OS) Remove(name string) error                  { return os.Remove(name) }
 func (OS) RemoveAll(name string) error               { return os.RemoveAll(name) }

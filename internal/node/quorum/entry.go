@@ -124,3 +124,19 @@ func Records(data []byte) iter.Seq2[[]byte, error] {
 		}
 	}
 }
+
+// EntryView is an entry of the log as the tools show it.
+type EntryView struct {
+	Durable moldau.Offset // the log was synced up to here when the entry was written; 0 where it does not tell
+	Voters  bool          // the entry changes the voters, and has no records
+	Data    []byte        // a list of records; Records reads it
+}
+
+// ViewEntry reads the batch of an entry at any offset.
+func ViewEntry(b record.Batch) (EntryView, error) {
+	e, err := decodeEntry(b, b.BaseOffset())
+	if err != nil {
+		return EntryView{}, err
+	}
+	return EntryView{Durable: durableAt(b), Voters: e.GetType() == pb.EntryConfChange, Data: e.GetData()}, nil
+}

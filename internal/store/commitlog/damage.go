@@ -85,7 +85,7 @@ func (r *recoverer) stopAt(i int) error {
 		return err
 	}
 	if torn {
-		r.report.Midway = behind.found
+		r.report.Midway = behind.later
 		return r.cut(i, at)
 	}
 	return r.breakAt(i, at, behind.found)
@@ -111,20 +111,14 @@ func (r *recoverer) isTorn(s *segment, at int64, behind behind) (bool, error) {
 
 // beginsABatch reports whether the rest of s from byte at on is the beginning of the batch that is due there, or zeros.
 func (r *recoverer) beginsABatch(s *segment, at int64) (bool, error) {
-	sc := &r.scanner
-	left := s.size - at
-	sc.reset(s.file, at, s.size)
-	w, err := sc.window(int(min(left, record.HeaderLen)))
-	if err != nil {
-		return false, err
-	}
-	if left < record.HeaderLen {
+	if s.size-at < record.HeaderLen {
 		return true, nil // too little to tell; there is no batch in it
 	}
-	if h := record.Batch(w); h.Magic() == 2 && h.BaseOffset() >= s.next && int64(h.Size()) > left {
-		return true, nil
+	if _, ok, err := r.begun(s, at); ok || err != nil {
+		return ok, err
 	}
-	return onlyZeros(sc)
+	r.scanner.reset(s.file, at, s.size)
+	return onlyZeros(&r.scanner)
 }
 
 // onlyZeros reports whether nothing but zeros stands between the scanner and its end.
@@ -146,6 +140,7 @@ func onlyZeros(sc *scanner) (bool, error) {
 // behind is what stands behind a damaged place.
 type behind struct {
 	found   bool // a whole batch
+	later   bool // one whose offset is above the place
 	durable bool // one that tells that the damaged place was synced once
 }
 
@@ -153,24 +148,43 @@ type behind struct {
 func (r *recoverer) batchesBehind(i int, at int64) (b behind, err error) {
 	lost := r.segs[i].next
 	for j, s := range r.segs[i:] {
-		var from int64
+		// A bad offset or epoch before the place must not hide what is behind it, so that any whole batch counts.
+		from, chain := int64(0), chain{base: s.base, next: s.base, epoch: moldau.NoEpoch}
 		if j == 0 {
-			from = at + 1
+			from = at // it may be whole and in the wrong place
+			if h, ok, err := r.begun(s, at); err != nil {
+				return b, err
+			} else if ok { // the batch that is due, with too few bytes behind it: those may be records that are batches themselves
+				chain.next = h.LastOffset() + 1
+			}
 		}
-		if b.found && r.durableAt == nil || b.durable {
-			return b, nil
-		}
-		chain := chain{base: s.base, next: max(lost, s.base), epoch: r.epoch}
 		err := eachWhole(&r.scanner, s.file, from, s.size, chain, func(batch record.Batch) bool {
 			b.found = true
+			b.later = b.later || batch.BaseOffset() > lost
 			b.durable = r.durableAt != nil && r.durableAt(batch) > lost
-			return r.durableAt != nil && !b.durable
+			return !b.later || r.durableAt != nil && !b.durable
 		})
-		if err != nil {
+		if err != nil || b.later && r.durableAt == nil || b.durable {
 			return b, err
 		}
 	}
 	return b, nil
+}
+
+// begun returns the header at byte at of s where it is that of the batch which is due there and claims more bytes than are left.
+func (r *recoverer) begun(s *segment, at int64) (h record.Batch, ok bool, err error) {
+	sc := &r.scanner
+	sc.reset(s.file, at, s.size)
+	if s.size-at < record.HeaderLen {
+		return nil, false, nil
+	}
+	w, err := sc.window(record.HeaderLen)
+	if err != nil {
+		return nil, false, err
+	}
+	h = record.Batch(w)
+	due := h.Magic() == 2 && h.BaseOffset() >= s.next && h.LastOffsetDelta() >= 0 && s.fits(h.LastOffset())
+	return h, due && int64(h.Size()) > s.size-at, nil
 }
 
 // eachWhole calls fn with each whole batch of file between from and end that chain accepts, wherever it begins, until fn
@@ -226,27 +240,6 @@ func findBatch(sc *scanner, file io.ReaderAt, from, end int64, chain chain) (rec
 		}
 	}
 	return nil, 0, nil
-}
-
-// chain is what a batch has to follow: the segment that it stands in, and the batch before.
-type chain struct {
-	base  moldau.Offset // of the segment
-	next  moldau.Offset // the lowest base offset
-	epoch moldau.LeaderEpoch
-}
-
-// follows returns a torn where a batch with the header h cannot stand behind what was there before. Offsets may be missing,
-// as compaction leaves them; they never repeat.
-func (c chain) follows(h record.Batch) error {
-	switch {
-	case h.BaseOffset() < c.next:
-		return torn{fmt.Sprintf("offset %d, where at least %d has to be", h.BaseOffset(), c.next)}
-	case h.LastOffset()-c.base > maxRelative:
-		return torn{fmt.Sprintf("offset %d is too far from the segment's base", h.LastOffset())}
-	case h.LeaderEpoch() >= 0 && h.LeaderEpoch() < c.epoch:
-		return torn{fmt.Sprintf("leader epoch %d behind %d", h.LeaderEpoch(), c.epoch)}
-	}
-	return nil
 }
 
 // breakAt makes the log end before byte at of segment i for all who read it, and leaves the files as they are. What may be in

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/kit/env"
 	"github.com/moldau/moldau/internal/kit/env/memfs"
 	"github.com/moldau/moldau/internal/proto/record"
@@ -105,6 +106,31 @@ func TestChangedBytesDestroyNothing(t *testing.T) {
 						t.Errorf("%d files are open", n)
 					}
 				})
+			}
+		}
+	}
+}
+
+// An offset or an epoch that has grown (neither is covered by the CRC) makes those that follow look like a stale block. They are
+// kept all the same.
+func TestGrownHeaderFieldsHideNothing(t *testing.T) {
+	for name, at := range map[string]int{"offset": 4, "epoch": 13} {
+		for _, outage := range []Outage{Unknown, Killed} {
+			for _, point := range []moldau.Offset{0, 40} {
+				w := written(t, DefaultConfig())
+				w.opt.Whole, w.opt.Outage, w.point = true, outage, point
+				poke(t, w.fs, firstLog, func(b []byte) []byte { b[w.sizeOf(2)+at] = 1; return b })
+				before := w.files()
+				if err := w.begin(false); err != nil {
+					t.Fatal(err)
+				}
+				if w.log.Damage() == nil || w.log.AssignEpoch(5) != nil {
+					t.Errorf("%s, outage %d, synced to %d: the log ends at %d", name, outage, point, w.log.End())
+				}
+				_ = w.log.Close()
+				if !sameFiles(before, w.files()) {
+					t.Error("the files have changed")
+				}
 			}
 		}
 	}

@@ -29,6 +29,8 @@ const (
 	RecoveryPoints Checkpoint = "recovery-point-offset-checkpoint"
 	HighWatermarks Checkpoint = "replication-offset-checkpoint"
 	LogStarts      Checkpoint = "log-start-offset-checkpoint"
+	// CleanerPoints is where compaction stands in the logs that have been compacted.
+	CleanerPoints Checkpoint = "cleaner-offset-checkpoint"
 )
 
 // Directory is one of log.dirs: the home of partitions' logs, locked by this process. Its methods are to be serialized
@@ -181,16 +183,22 @@ func (d *Directory) WriteCleanMarker(epoch moldau.BrokerEpoch) error {
 
 // ReadCheckpoint reads a checkpoint file; an absent one is empty, and one that cannot be read is an error that names it.
 func (d *Directory) ReadCheckpoint(c Checkpoint) (map[moldau.TopicPartition]moldau.Offset, error) {
+	m, err := ReadOffsets(d.fsys, d.path, c)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return m, err
+}
+
+// ReadOffsets reads the checkpoint file c of the log directory dir; an absent one satisfies errors.Is(err, fs.ErrNotExist).
+func ReadOffsets(fsys env.FS, dir string, c Checkpoint) (map[moldau.TopicPartition]moldau.Offset, error) {
 	m := make(map[moldau.TopicPartition]moldau.Offset)
-	err := readCheckpoint(d.fsys, d.path, string(c), 3, func(f []string) error {
+	err := readCheckpoint(fsys, dir, string(c), 3, func(f []string) error {
 		tp, o, err := parseOffsetRow(f)
 		m[tp] = o
 		return err
 	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	return m, nil
+	return m, err
 }
 
 func parseOffsetRow(f []string) (moldau.TopicPartition, moldau.Offset, error) {
@@ -207,8 +215,13 @@ func parseOffsetRow(f []string) (moldau.TopicPartition, moldau.Offset, error) {
 
 // WriteCheckpoint replaces a checkpoint file; after a crash the old or the new one is there whole.
 func (d *Directory) WriteCheckpoint(c Checkpoint, m map[moldau.TopicPartition]moldau.Offset) error {
+	return WriteOffsets(d.fsys, d.path, c, m)
+}
+
+// WriteOffsets replaces the checkpoint file c of the log directory dir.
+func WriteOffsets(fsys env.FS, dir string, c Checkpoint, m map[moldau.TopicPartition]moldau.Offset) error {
 	tps := sortedPartitions(m)
-	return writeCheckpoint(d.fsys, d.path, string(c), len(tps), func(b []byte, i int) []byte {
+	return writeCheckpoint(fsys, dir, string(c), len(tps), func(b []byte, i int) []byte {
 		b = append(b, tps[i].Topic...)
 		b = strconv.AppendInt(append(b, ' '), int64(tps[i].Partition), 10)
 		return strconv.AppendInt(append(b, ' '), int64(m[tps[i]]), 10)
@@ -225,10 +238,13 @@ type PartitionDir struct {
 
 // Partitions lists the directories of partitions, by name. Others are left alone, and those on their way out are not
 // listed.
-func (d *Directory) Partitions() ([]PartitionDir, error) {
-	entries, err := d.fsys.ReadDir(d.path)
+func (d *Directory) Partitions() ([]PartitionDir, error) { return PartitionDirs(d.fsys, d.path) }
+
+// PartitionDirs lists the directories of partitions in the log directory path, by name.
+func PartitionDirs(fsys env.FS, path string) ([]PartitionDir, error) {
+	entries, err := fsys.ReadDir(path)
 	if err != nil {
-		return nil, fmt.Errorf("list log directory %s: %w", d.path, err)
+		return nil, fmt.Errorf("list log directory %s: %w", path, err)
 	}
 	var list []PartitionDir
 	for _, e := range entries {
@@ -236,8 +252,8 @@ func (d *Directory) Partitions() ([]PartitionDir, error) {
 		if err != nil || !e.IsDir() || moldau.CheckTopicName(tp.Topic) != nil {
 			continue
 		}
-		p := PartitionDir{Partition: tp, Dir: d.PartitionDir(tp)}
-		if p.TopicID, err = readTopicID(d.fsys, p.Dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		p := PartitionDir{Partition: tp, Dir: filepath.Join(path, tp.String())}
+		if p.TopicID, err = readTopicID(fsys, p.Dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			p.Err = err
 		}
 		list = append(list, p)

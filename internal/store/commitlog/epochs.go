@@ -131,7 +131,7 @@ func (l *Log) AssignEpoch(e moldau.LeaderEpoch) error {
 		return err
 	}
 	t := *l.epochs.Load()
-	if e < t.latest() {
+	if e < t.latest() && l.damage == nil {
 		return fmt.Errorf("log %v: leader epoch %d is below the newest, %d", l.partition, e, t.latest())
 	}
 	l.setEpochs(t.assign(e, l.End()))

@@ -88,8 +88,7 @@ func (l *Log) checkTopicID(id moldau.TopicID) error {
 	}
 	found, err := readTopicID(l.fsys, l.dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		text := fmt.Sprintf("version: 0\ntopic_id: %v", id)
-		return env.WriteFile(l.fsys, l.dir, metadataName, []byte(text))
+		return WriteTopicID(l.fsys, l.dir, id)
 	}
 	if err != nil {
 		return err
@@ -99,6 +98,11 @@ func (l *Log) checkTopicID(id moldau.TopicID) error {
 			"or the directory comes from another cluster; move it away", found, id)
 	}
 	return nil
+}
+
+// WriteTopicID writes the partition.metadata of a partition's directory.
+func WriteTopicID(fsys env.FS, dir string, id moldau.TopicID) error {
+	return env.WriteFile(fsys, dir, metadataName, fmt.Appendf(nil, "version: 0\ntopic_id: %v", id))
 }
 
 // readTopicID returns what partition.metadata in dir says. An absent file satisfies errors.Is(err, fs.ErrNotExist).

@@ -269,9 +269,11 @@ type Producer struct {
 func (l *Log) ProducerCount() int { return len(l.producers.byID) }
 
 // Producers lists the producers that are known, by id.
-func (l *Log) Producers() []Producer {
-	ps := make([]Producer, 0, len(l.producers.byID))
-	for _, p := range l.producers.sorted() {
+func (l *Log) Producers() []Producer { return l.producers.list() }
+
+func (t *producerTable) list() []Producer {
+	ps := make([]Producer, 0, len(t.byID))
+	for _, p := range t.sorted() {
 		ps = append(ps, Producer{p.id, p.epoch, p.lastSequence(), p.timestamp, p.coordinatorEpoch, p.txnStart})
 	}
 	return ps

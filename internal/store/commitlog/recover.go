@@ -338,11 +338,8 @@ func (r *recoverer) scan(s *segment, crcFrom moldau.Offset) (whole bool, err err
 	s.next = s.base
 	r.untrusted = min(r.untrusted, s.base)
 	for {
-		sc.full = s.next >= crcFrom
-		h, err := sc.header()
-		if err == nil {
-			err = r.check(s, h, crcFrom)
-		}
+		// Behind the recovery point nothing was compacted; before it, gaps may be.
+		h, err := chain{base: s.base, next: s.next, epoch: r.epoch, dense: r.whole && s.next >= r.point}.check(sc, crcFrom)
 		if errors.Is(err, io.EOF) {
 			return true, nil
 		}
@@ -353,7 +350,6 @@ func (r *recoverer) scan(s *segment, crcFrom moldau.Offset) (whole bool, err err
 		if err != nil {
 			return false, fmt.Errorf("read segment %d at byte %d: %w", s.base, sc.pos, err)
 		}
-		h = sc.buf[sc.pos-sc.at:] // a check of the CRC may have moved the buffer
 		if e := h.LeaderEpoch(); e >= 0 && e != r.epoch {
 			r.epochs = append(r.epochs, epochStart{e, h.BaseOffset()})
 			r.epoch = e
@@ -366,21 +362,6 @@ func (r *recoverer) scan(s *segment, crcFrom moldau.Offset) (whole bool, err err
 		}
 		sc.skip(h.Size())
 	}
-}
-
-// check returns a torn where the batch at the scanner cannot stand in s behind what was read before.
-func (r *recoverer) check(s *segment, h record.Batch, crcFrom moldau.Offset) error {
-	if err := (chain{base: s.base, next: s.next, epoch: r.epoch}).follows(h); err != nil || h.LastOffset() < crcFrom {
-		return err
-	}
-	b, err := r.scanner.whole(h)
-	if err != nil {
-		return err
-	}
-	if !b.CRCValid() {
-		return torn{fmt.Sprintf("the CRC of the batch at offset %d is wrong", b.BaseOffset())}
-	}
-	return nil
 }
 
 // cut ends the log at byte pos of segment i, where the scan stopped, and removes the segments behind it.
