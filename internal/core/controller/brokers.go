@@ -105,6 +105,16 @@ func UnfenceBroker(im *metadata.Image, id moldau.BrokerID) []schema.Record {
 	return withElections(im, &schema.UnfenceBroker{Broker: id, Epoch: b.Epoch})
 }
 
+// LogDirsOnline notes which log directories a registered broker can use, so that new replicas go to no other. It makes nothing of
+// an outdated registration, of no directory at all, or where that is known.
+func LogDirsOnline(im *metadata.Image, id moldau.BrokerID, epoch moldau.BrokerEpoch, dirs []moldau.DirectoryID) []schema.Record {
+	b := im.Broker(id)
+	if b == nil || b.Epoch != epoch || len(dirs) == 0 || slices.Equal(b.LogDirs, dirs) {
+		return nil
+	}
+	return []schema.Record{&schema.BrokerRegistrationChange{Broker: id, Epoch: epoch, LogDirs: dirs}}
+}
+
 // producerIDBlock is how many producer ids a broker gets at a time.
 const producerIDBlock = 1000
 

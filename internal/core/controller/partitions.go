@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"encoding/binary"
 	"slices"
 
 	"github.com/moldau/moldau"
@@ -112,6 +113,20 @@ func manual(im *metadata.Image, partition int32, brokers []int32, factor int) ([
 	return replicas, nil
 }
 
+// directoryFor is where a broker is to keep a new replica. It is settled before the broker hears of the partition, so that a
+// directory which is offline at some later start is known to have it, and it is not taken for empty in another. Partitions of one
+// topic go round the directories; topics begin anywhere, by their random ids.
+func directoryFor(b *metadata.Broker, topic moldau.TopicID, partition int32) moldau.DirectoryID {
+	dirs := slices.DeleteFunc(slices.Clone(b.LogDirs), func(d moldau.DirectoryID) bool { return slices.Contains(b.CordonedLogDirs, d) })
+	if len(dirs) == 0 {
+		dirs = b.LogDirs
+	}
+	if len(dirs) == 0 {
+		return moldau.DirectoryID{}
+	}
+	return dirs[(int(binary.BigEndian.Uint16(topic[len(topic)-2:]))+int(partition))%len(dirs)]
+}
+
 // newPartition is the record of a partition in its first epoch: in sync are the active replicas, and the first of them
 // leads.
 func newPartition(im *metadata.Image, topic moldau.TopicID, partition int32, replicas []moldau.BrokerID) *schema.Partition {
@@ -121,11 +136,7 @@ func newPartition(im *metadata.Image, topic moldau.TopicID, partition int32, rep
 		if b.Active() {
 			p.ISR = append(p.ISR, id)
 		}
-		dir := moldau.DirectoryID{} // the broker chooses among several
-		if len(b.LogDirs) == 1 {
-			dir = b.LogDirs[0]
-		}
-		p.Directories = append(p.Directories, dir)
+		p.Directories = append(p.Directories, directoryFor(b, topic, partition))
 	}
 	if len(p.ISR) > 0 {
 		p.Leader = p.ISR[0]

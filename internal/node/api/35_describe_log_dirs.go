@@ -56,7 +56,7 @@ func describeLogDirs(b *Broker, c *server.Call, req *kmsg.DescribeLogDirsRequest
 			out.ErrorCode = int16(moldau.KafkaStorageError)
 		}
 		for _, p := range parts {
-			if p.Dir != dir.Path || !wanted(p.Name) || !b.settled(c, p, deadline) {
+			if p.Home().Path != dir.Path || !wanted(p.Name) || !b.settled(c, p, deadline) {
 				continue
 			}
 			if log := p.Log(); log != nil {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -141,65 +142,80 @@ func (b *Broker) onStop(fn func()) { b.stops = append(b.stops, fn) }
 
 // openStorage takes the log directories: locks, identity, clean markers, checkpoints.
 func (b *Broker) openStorage() error {
-	b.storage = &storage{env: b.env, logger: b.logger}
+	b.storage = &storage{env: b.env, logger: b.logger, alarm: make(chan struct{}, 1)}
 	b.clean = true
+	var opened []*logDir
 	for _, path := range b.config.LogDirs {
-		d, err := openDir(b.env, path)
-		if err != nil {
+		d, err := b.storage.openDir(path)
+		if err == nil {
+			opened = append(opened, d)
+			b.onStop(func() { _ = d.Close() }) // releases the lock, which the end of the process does too
+		} else if err := b.doWithout(path, err); err != nil {
 			return err
 		}
-		b.storage.dirs = append(b.storage.dirs, d)
-		b.onStop(func() { _ = d.Close() }) // releases the lock, which the end of the process does too
 	}
-	if err := b.identify(); err != nil {
-		return err
-	}
-	for _, d := range b.storage.dirs {
-		_, clean, err := d.TakeCleanMarker()
-		if err != nil {
-			return err
-		}
-		d.clean = clean
-		b.clean = b.clean && clean
-		if d.outage, err = d.BeginBoot(b.env.BootID(), clean || !d.formatted); err != nil {
-			return err
-		}
-		if err := d.load(); err != nil {
+	b.identify(opened)
+	for _, d := range opened {
+		err := b.takeDir(d)
+		if err == nil {
+			b.storage.dirs = append(b.storage.dirs, d)
+		} else if err := b.doWithout(d.path, err); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// identify finds the cluster that the directories belong to, and makes new ones members of it. In a set of new
-// directories a new cluster begins.
-func (b *Broker) identify() error {
+// doWithout goes on without a directory that cannot be opened, unless it is the one that holds the metadata, or one that
+// is not this broker's, which is a mistake to be seen at once.
+func (b *Broker) doWithout(path string, why error) error {
+	if path == b.metadataHome() || len(b.storage.unopened) == len(b.config.LogDirs)-1 ||
+		errors.Is(why, env.ErrLocked) || errors.Is(why, commitlog.ErrForeign) {
+		return why
+	}
+	b.clean = false
+	b.storage.unopened = append(b.storage.unopened, api.LogDir{Path: path, Total: -1, Free: -1, Failure: why})
+	b.logger.Error("a log directory cannot be opened; its partitions are offline, the others are served", "directory", path, "error", why)
+	return nil
+}
+
+// identify finds the cluster that the directories belong to. In a set of new directories a new cluster begins.
+func (b *Broker) identify(opened []*logDir) {
 	b.identity = commitlog.Identity{NodeID: b.config.NodeID}
-	for _, d := range b.storage.dirs {
+	for _, d := range opened {
 		if id, ok := d.Identity(); ok {
 			b.identity.ClusterID, b.served = id.ClusterID, true
-			break
+			return
 		}
 	}
-	if b.identity.ClusterID == "" {
-		b.identity.ClusterID = moldau.NewUUID(b.env.Rand).String()
+	b.identity.ClusterID = moldau.NewUUID(b.env.Rand).String()
+}
+
+// takeDir makes a new directory a member of the cluster, or checks that an old one is, and reads what it holds.
+func (b *Broker) takeDir(d *logDir) error {
+	want := b.identity
+	want.DirectoryID = moldau.NewUUID(b.env.Rand)
+	if err := d.Claim(want); err != nil {
+		return err
 	}
-	seen := make(map[moldau.DirectoryID]string)
-	for _, d := range b.storage.dirs {
-		want := b.identity
-		want.DirectoryID = moldau.NewUUID(b.env.Rand)
-		if err := d.Claim(want); err != nil {
-			return err
+	id, _ := d.Identity()
+	d.id = id.DirectoryID
+	for _, other := range b.storage.dirs {
+		if other.id == d.id {
+			return fmt.Errorf("%w: log directories %s and %s have the same directory id %s; one is a copy of the other: remove it from log.dirs",
+				commitlog.ErrForeign, other.path, d.path, d.id)
 		}
-		id, _ := d.Identity()
-		d.id = id.DirectoryID
-		if other, ok := seen[d.id]; ok {
-			return fmt.Errorf("log directories %s and %s have the same directory id %s; one is a copy of the other: remove it from log.dirs",
-				other, d.path, d.id)
-		}
-		seen[d.id] = d.path
 	}
-	return nil
+	_, clean, err := d.TakeCleanMarker()
+	if err != nil {
+		return err
+	}
+	d.clean = clean
+	b.clean = b.clean && clean
+	if d.outage, err = d.BeginBoot(b.env.BootID(), clean || !d.formatted); err != nil {
+		return err
+	}
+	return d.load()
 }
 
 // bind makes the API and takes the ports, so that their numbers are known. Nothing is accepted yet.
@@ -264,7 +280,8 @@ func unlimited(n int32) int {
 // startQuorum opens the metadata log and waits until this replica leads it.
 func (b *Broker) startQuorum() error {
 	dir := filepath.Join(b.config.MetadataLogDir, metadataDir)
-	log, err := quorum.OpenLog(b.env, dir, b.metadataOutage())
+	home, world, outage := b.metadataPlace()
+	log, err := quorum.OpenLog(world, dir, outage)
 	if err != nil {
 		return fmt.Errorf("metadata log %s: %w", dir, err)
 	}
@@ -274,9 +291,9 @@ func (b *Broker) startQuorum() error {
 		}
 	})
 	b.storage.report("the metadata log", dir, log.Recovery())
-	self := quorum.Voter{ID: b.config.NodeID, Directory: b.metadataDirectoryID()}
+	self := quorum.Voter{ID: b.config.NodeID, Directory: home.id}
 	b.cluster.quorum, err = quorum.Open(quorum.Options{
-		Env: b.env, Dir: dir, Self: self, Voters: []quorum.Voter{self}, Log: log, Machine: b.cluster, Logger: b.logger,
+		Env: world, Dir: dir, Self: self, Voters: []quorum.Voter{self}, Log: log, Machine: b.cluster, Logger: b.logger,
 	})
 	if err != nil {
 		return fmt.Errorf("metadata log %s: %w", dir, err)
@@ -300,24 +317,24 @@ func (b *Broker) startQuorum() error {
 	}
 }
 
-// metadataOutage is how the last life of the directory that holds the metadata log ended.
-func (b *Broker) metadataOutage() commitlog.Outage {
-	for _, d := range b.storage.dirs {
-		if d.path == b.config.MetadataLogDir {
-			return d.outage
-		}
+// metadataHome is the log directory that holds the metadata log, or stands for it where that lies elsewhere: without it there is no
+// broker.
+func (b *Broker) metadataHome() string {
+	if slices.Contains(b.config.LogDirs, b.config.MetadataLogDir) {
+		return b.config.MetadataLogDir
 	}
-	return commitlog.Unknown
+	return b.config.LogDirs[0]
 }
 
-// metadataDirectoryID is the id of the log directory that holds the metadata log.
-func (b *Broker) metadataDirectoryID() moldau.DirectoryID {
-	for _, d := range b.storage.dirs {
-		if d.path == b.config.MetadataLogDir {
-			return d.id
-		}
+// metadataPlace is that directory, the world as its metadata log sees it, and how the last life of that log ended.
+func (b *Broker) metadataPlace() (d *logDir, e env.Env, outage commitlog.Outage) {
+	e = b.env
+	d = b.storage.dirs[slices.IndexFunc(b.storage.dirs, func(d *logDir) bool { return d.path == b.metadataHome() })]
+	if d.path != b.config.MetadataLogDir {
+		return d, e, commitlog.Unknown
 	}
-	return b.storage.dirs[0].id
+	e.FS = d.fs
+	return d, e, d.outage
 }
 
 // fail notes why the broker cannot go on; the first reason counts.
@@ -389,6 +406,11 @@ func (b *Broker) serve() error {
 		defer tasks.Done()
 		b.flusher.Run(ctx.Done())
 	})
+	tasks.Add(1)
+	b.env.Go("log directories", func() { // ends with ctx
+		defer tasks.Done()
+		b.watch(ctx)
+	})
 	b.onStop(func() { cancel(); tasks.Wait() })
 	if err := b.cluster.follow(b.reconcile); err != nil {
 		return err
@@ -422,7 +444,7 @@ func (b *Broker) closeLogs() {
 	b.note(b.checkpoint(commitlog.HighWatermarks, highWatermark))
 	b.note(b.checkpoint(commitlog.LogStarts, logStart)) // before the segments below are gone: see retain
 	var mu sync.Mutex
-	dirty := make(map[string]bool)
+	dirty := make(map[*partition.Directory]bool)
 	places := make(chan struct{}, closersMax)
 	var closing sync.WaitGroup
 	for _, p := range b.partitions.All() {
@@ -439,14 +461,14 @@ func (b *Broker) closeLogs() {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			dirty[p.Dir] = true
+			dirty[p.Home()] = true
 		})
 	}
 	closing.Wait()
 	b.note(b.checkpoint(commitlog.RecoveryPoints, recoveryPoint))
 	b.note(b.checkpoint(commitlog.LogStarts, logStart))
 	for _, d := range b.storage.dirs {
-		if dirty[d.path] {
+		if dirty[d.home] || d.home.Failure() != nil {
 			continue
 		}
 		if err := d.WriteCleanMarker(b.epoch); err != nil {

@@ -151,8 +151,8 @@ func TestSeveralLogDirectories(t *testing.T) {
 	dirOf := make(map[int32]string)
 	count := make(map[string]int)
 	for _, p := range b.partitions.All() {
-		dirOf[p.Name.Partition] = p.Dir
-		count[p.Dir]++
+		dirOf[p.Name.Partition] = p.Home().Path
+		count[p.Home().Path]++
 	}
 	if len(count) != 2 || count[filepath.Join(root, "a")] != 3 {
 		t.Errorf("partitions are spread %v", count)
@@ -160,8 +160,8 @@ func TestSeveralLogDirectories(t *testing.T) {
 	stop()
 	b, _ = start(t, dirs)
 	for _, p := range b.partitions.All() {
-		if p.Dir != dirOf[p.Name.Partition] {
-			t.Errorf("partition %d was in %s and is looked for in %s", p.Name.Partition, dirOf[p.Name.Partition], p.Dir)
+		if p.Home().Path != dirOf[p.Name.Partition] {
+			t.Errorf("partition %d was in %s and is looked for in %s", p.Name.Partition, dirOf[p.Name.Partition], p.Home().Path)
 		}
 	}
 }

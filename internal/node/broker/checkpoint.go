@@ -39,9 +39,9 @@ func (b *Broker) checkpoint(kind commitlog.Checkpoint, value func(*partition.Par
 	defer b.storage.checkpoints.Unlock()
 	now := make(map[*logDir]map[moldau.TopicPartition]moldau.Offset)
 	for _, p := range b.partitions.All() {
-		d := b.storage.dirOf(p.Dir)
-		if d == nil {
-			continue // it never had a place
+		d := b.storage.dirOf(p.Home())
+		if d == nil || d.home.Failure() != nil {
+			continue // it never had a place, or none any more
 		}
 		if now[d] == nil {
 			now[d] = make(map[moldau.TopicPartition]moldau.Offset)

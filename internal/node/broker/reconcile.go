@@ -64,7 +64,7 @@ func (c *change) lead(s metadata.BecomeLeader) {
 	b := c.b
 	p := b.partitions.Get(s.TopicID, s.Partition)
 	if p == nil {
-		p = c.admit(moldau.TopicPartition{Topic: s.Topic, Partition: s.Partition}, s.TopicID)
+		p = c.admit(moldau.TopicPartition{Topic: s.Topic, Partition: s.Partition}, s.TopicID, s.Directory)
 	}
 	err := p.Lead(partition.Leadership{
 		Self: b.config.NodeID, Epoch: s.LeaderEpoch, PartitionEpoch: s.PartitionEpoch, Replicas: s.Replicas, InSync: s.ISR,
@@ -75,14 +75,14 @@ func (c *change) lead(s metadata.BecomeLeader) {
 }
 
 // admit enters a partition that this broker has not had since it started, and has its log opened.
-func (c *change) admit(tp moldau.TopicPartition, id moldau.TopicID) *partition.Partition {
+func (c *change) admit(tp moldau.TopicPartition, id moldau.TopicID, assigned moldau.DirectoryID) *partition.Partition {
 	b := c.b
-	dir, held, err := b.storage.place(tp, id)
-	path := ""
+	dir, held, err := b.storage.place(tp, id, assigned)
+	home := partition.NewDirectory("") // of one that has no place
 	if dir != nil {
-		path = dir.path
+		home = dir.home
 	}
-	p := partition.New(tp, id, path, b.env.Clock, b.flusher, b.stats.of(tp.Topic), c.settingsOf(tp.Topic))
+	p := partition.New(tp, id, home, b.env.Clock, b.flusher, b.stats.of(tp.Topic), c.settingsOf(tp.Topic))
 	b.partitions.Add(p)
 	if err != nil {
 		b.logger.Error("a partition is offline", "partition", tp.String(), "error", err)

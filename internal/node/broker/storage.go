@@ -22,7 +22,12 @@ import (
 type storage struct {
 	env    env.Env
 	logger *slog.Logger
-	dirs   []*logDir
+	dirs   []*logDir // those that could be opened
+	// unopened are the others, with the reasons.
+	unopened []api.LogDir
+
+	// alarm has the watch over the directories look at them at once: one has failed, or found no space.
+	alarm chan struct{}
 
 	// checkpoints guards the checkpoints of all directories, in memory and in the files.
 	checkpoints sync.Mutex
@@ -38,6 +43,8 @@ type storage struct {
 type logDir struct {
 	*commitlog.Directory
 	path  string
+	home  *partition.Directory // as its partitions see it
+	fs    env.FS               // through which all goes: its failures take home offline
 	id    moldau.DirectoryID
 	clean bool
 	// formatted says that there was a life before.
@@ -59,18 +66,22 @@ type logDir struct {
 	manifest sync.Mutex
 
 	workers []*worker
-	failure atomic.Pointer[error]
+	told    bool // its failure has been told to its partitions; the watch's own
 }
 
 // openDir takes a directory for this broker. What it holds is read only after its clean marker was taken away: a crash
 // while loading must not look like a clean stop (KAFKA-10471).
-func openDir(e env.Env, path string) (*logDir, error) {
-	dir, err := commitlog.OpenDirectory(e.FS, path)
-	if err != nil {
+func (s *storage) openDir(path string) (*logDir, error) {
+	d := &logDir{path: path, home: partition.NewDirectory(path), saved: make(map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset)}
+	d.fs = env.Watch(s.env.FS, func(err error) {
+		d.home.Fail(err)
+		s.wake()
+	}, func(error) { s.wake() })
+	var err error
+	if d.Directory, err = commitlog.OpenDirectory(d.fs, path); err != nil {
 		return nil, err
 	}
-	d := &logDir{Directory: dir, path: path, saved: make(map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset)}
-	_, d.formatted = dir.Identity()
+	_, d.formatted = d.Identity()
 	d.unsettled.Store(1) // until the metadata was looked at
 	return d, nil
 }
@@ -179,10 +190,11 @@ func (w *worker) run() {
 	}
 }
 
-// place finds the directory of a partition: where its log is, which held tells, else where the fewest are. A log that the
-// manifest lists and that is not there, or whose identity is damaged, is an error: it is offline, never empty. Such an error
-// comes with the directory, whose checkpoints go on telling of the log.
-func (s *storage) place(tp moldau.TopicPartition, id moldau.TopicID) (d *logDir, held bool, err error) {
+// place finds the directory of a partition: where its log is, which held tells, else the one that the metadata has assigned,
+// and where that leaves it open, the one with the fewest. A log that the manifest lists and that is not there, whose identity is
+// damaged, or that is or may be in a directory that is not online, is an error: it is offline, never empty. Such an error comes
+// with the directory, whose checkpoints go on telling of the log, if that is known.
+func (s *storage) place(tp moldau.TopicPartition, id moldau.TopicID, assigned moldau.DirectoryID) (d *logDir, held bool, err error) {
 	var least *logDir
 	for _, d := range s.dirs {
 		found, ok := d.found[tp]
@@ -196,15 +208,34 @@ func (s *storage) place(tp moldau.TopicPartition, id moldau.TopicID) (d *logDir,
 				return nil, false, err
 			}
 		}
-		if d.failure.Load() == nil && (least == nil || d.count < least.count) {
+		if d.home.Failure() == nil && (least == nil || d.count < least.count) {
 			least = d
 		}
 	}
-	if least == nil {
+	if assigned.IsZero() && len(s.unopened) == 0 && least != nil {
+		least.count++
+		return least, false, nil
+	}
+	return s.placeAssigned(assigned)
+}
+
+// placeAssigned finds the directory of a partition that has no files in any that is online.
+func (s *storage) placeAssigned(assigned moldau.DirectoryID) (d *logDir, held bool, err error) {
+	for _, d := range s.dirs {
+		if d.id == assigned {
+			d.count++
+			return d, false, d.home.Failure()
+		}
+	}
+	switch {
+	case len(s.unopened) > 0:
+		return nil, false, fmt.Errorf("the partition's files are in log directory %s, as far as can be told, and that is offline: %w",
+			s.unopened[0].Path, s.unopened[0].Failure)
+	case assigned.IsZero():
 		return nil, false, errors.New("no log directory is online")
 	}
-	least.count++
-	return least, false, nil
+	return nil, false, fmt.Errorf("the partition's files are in the log directory with directory.id=%v, and log.dirs has none with that id: "+
+		"bring it back (its volume may not be mounted), or delete the topic", assigned)
 }
 
 // checkFound compares what is on disk of a partition, if anything is, with the topic id that the metadata has. A directory
@@ -227,10 +258,10 @@ func (s *storage) setAside(d *logDir, found commitlog.PartitionDir) error {
 	aside := fmt.Sprintf("%s.%s-stray", found.Dir, moldau.NewUUID(s.env.Rand))
 	s.logger.Warn("a directory holds the log of another topic of the same name; it is set aside",
 		"directory", found.Dir, "topic id", found.TopicID.String(), "now", aside)
-	if err := s.env.FS.Rename(found.Dir, aside); err != nil {
+	if err := d.fs.Rename(found.Dir, aside); err != nil {
 		return err
 	}
-	return s.env.FS.SyncDir(d.path)
+	return d.fs.SyncDir(d.path)
 }
 
 // tellUnclaimed logs what is on disk at the start and unknown to the metadata. It is left alone: of a topic whose deletion a
@@ -283,10 +314,10 @@ func (s *storage) welcome(d *logDir, a *arrival, p *partition.Partition) error {
 	if id, ok := a.late[p.Name]; ok && a.err == nil { // by now its namesake was removed, by this worker
 		one := newArrival()
 		one.held[p.Name] = id
-		if err := s.env.FS.MkdirAll(d.PartitionDir(p.Name)); err != nil {
+		if err := d.fs.MkdirAll(d.PartitionDir(p.Name)); err != nil {
 			return err
 		}
-		if err := s.env.FS.SyncDir(d.path); err != nil {
+		if err := d.fs.SyncDir(d.path); err != nil {
 			return err
 		}
 		return s.enlist(d, one)
@@ -308,11 +339,11 @@ func (s *storage) enlist(d *logDir, a *arrival) error {
 	ids := maps.Clone(a.held)
 	for tp, id := range a.fresh {
 		dir := d.PartitionDir(tp)
-		if _, err := s.env.FS.Stat(dir); err == nil {
+		if _, err := d.fs.Stat(dir); err == nil {
 			a.late[tp] = id
 			continue
 		}
-		if err := s.env.FS.MkdirAll(dir); err != nil {
+		if err := d.fs.MkdirAll(dir); err != nil {
 			return err
 		}
 		ids[tp] = id
@@ -321,7 +352,7 @@ func (s *storage) enlist(d *logDir, a *arrival) error {
 		return nil
 	}
 	if len(a.fresh) > 0 {
-		if err := s.env.FS.SyncDir(d.path); err != nil {
+		if err := d.fs.SyncDir(d.path); err != nil {
 			return err
 		}
 	}
@@ -387,7 +418,7 @@ func (s *storage) openLog(d *logDir, p *partition.Partition) error {
 	start, startKnown := d.saved[commitlog.LogStarts][p.Name]
 	s.checkpoints.Unlock()
 	log, err := commitlog.Open(commitlog.Options{
-		FS: s.env.FS, Now: s.env.Clock.Now, Dir: d.PartitionDir(p.Name), Partition: p.Name, TopicID: p.ID,
+		FS: d.fs, Now: s.env.Clock.Now, Dir: d.PartitionDir(p.Name), Partition: p.Name, TopicID: p.ID,
 		Config: p.Settings().Log, Clean: d.clean,
 		RecoveryPoint: recovered, Whole: true, Outage: d.outage, LogStart: start, LogStartKnown: startKnown,
 	})
@@ -439,11 +470,14 @@ func (s *storage) close(tp moldau.TopicPartition, log *commitlog.Log) {
 // way finish (L-52).
 func (s *storage) remove(p *partition.Partition) {
 	log := p.Gone()
-	d := s.dirOf(p.Dir)
+	d := s.dirOf(p.Home())
 	if d == nil {
 		return // it never had a place
 	}
 	d.count--
+	if d.home.Failure() != nil {
+		return // its files are not touched any more; they are unknown to the metadata at the next start
+	}
 	delay := time.Duration(p.Settings().Log.FileDeleteDelayMs) * time.Millisecond
 	d.do(p.Name, func() {
 		if log != nil {
@@ -461,7 +495,7 @@ func (s *storage) remove(p *partition.Partition) {
 		}
 		s.env.Clock.AfterFunc(delay, func() { // what a stop leaves behind goes at the next start
 			d.do(p.Name, func() { // on the worker: thousands at once would take a thread each
-				if err := s.env.FS.RemoveAll(renamed); err != nil {
+				if err := d.fs.RemoveAll(renamed); err != nil {
 					s.logger.Error("a deleted partition's directory could not be removed", "directory", renamed, "error", err)
 				}
 			})
@@ -469,10 +503,10 @@ func (s *storage) remove(p *partition.Partition) {
 	})
 }
 
-// dirOf finds the directory of a path.
-func (s *storage) dirOf(path string) *logDir {
+// dirOf finds the directory that partitions know as home, nil for one that is not here.
+func (s *storage) dirOf(home *partition.Directory) *logDir {
 	for _, d := range s.dirs {
-		if d.path == path {
+		if d.home == home {
 			return d
 		}
 	}
@@ -484,12 +518,10 @@ func (s *storage) describe() []api.LogDir {
 	all := make([]api.LogDir, len(s.dirs))
 	for i, d := range s.dirs {
 		all[i] = api.LogDir{Path: d.path, Total: -1, Free: -1}
-		if total, free, err := s.env.FS.Space(d.path); err == nil {
+		if total, free, err := d.fs.Space(d.path); err == nil {
 			all[i].Total, all[i].Free = total, free
 		}
-		if failure := d.failure.Load(); failure != nil {
-			all[i].Failure = *failure
-		}
+		all[i].Failure = d.home.Failure()
 	}
-	return all
+	return append(all, s.unopened...)
 }

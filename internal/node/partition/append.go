@@ -45,7 +45,7 @@ func (p *Partition) Append(b record.Batch, all bool, w Waiter, index int) (Appen
 
 func (p *Partition) appendLocked(b record.Batch, all bool) (Appended, news, moldau.Code, error) {
 	if code := p.refusal(); code != moldau.None {
-		return Appended{}, news{}, code, p.mu.failure
+		return Appended{}, news{}, code, p.failureLocked()
 	}
 	leader, s := p.mu.leader, p.settings.Load()
 	switch damage := p.log.Damage(); {
@@ -73,6 +73,9 @@ func (p *Partition) appendLocked(b record.Batch, all bool) (Appended, news, mold
 			n.readable = len(b)
 		}
 		p.askFlushLocked(int64(b.Count()), s)
+	}
+	if !p.Online() { // its directory has failed meanwhile, in another log: what was written here is not acknowledged either
+		return Appended{}, n, moldau.KafkaStorageError, p.failureLocked()
 	}
 	res.Parked = all && p.HighWatermark() <= res.Last
 	return res, n, moldau.None, nil

@@ -49,7 +49,7 @@ func newHarness(t testing.TB, s Settings) *harness {
 	if s.Log == (commitlog.Config{}) {
 		s.Log = commitlog.DefaultConfig()
 	}
-	h.Partition = New(pageviews, moldau.TopicID{1}, "/data", env.Real().Clock, h.flusher, new(TopicStats), &s)
+	h.Partition = New(pageviews, moldau.TopicID{1}, NewDirectory("/data"), env.Real().Clock, h.flusher, new(TopicStats), &s)
 	if err := h.fs.MkdirAll("/data"); err != nil {
 		t.Fatal(err)
 	}
@@ -63,6 +63,18 @@ func (h *harness) failOn(kind string) {
 	h.fail = func(op memfs.Op) error {
 		if op.Kind == kind {
 			return errDisk
+		}
+		return nil
+	}
+}
+
+// onOp runs fn before each call of this kind from now on.
+func (h *harness) onOp(kind string, fn func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fail = func(op memfs.Op) error {
+		if op.Kind == kind {
+			fn()
 		}
 		return nil
 	}

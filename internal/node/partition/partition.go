@@ -34,8 +34,8 @@ const (
 type Partition struct {
 	Name moldau.TopicPartition
 	ID   moldau.TopicID
-	Dir  string // the log directory that holds it
 
+	home   *Directory
 	clock  env.Clock
 	stats  *TopicStats
 	logger *slog.Logger
@@ -71,10 +71,10 @@ type Leadership struct {
 	InSync         []moldau.BrokerID
 }
 
-// New returns a partition whose log is still to be opened.
-func New(name moldau.TopicPartition, id moldau.TopicID, dir string, clock env.Clock, flusher *Flusher, stats *TopicStats, s *Settings) *Partition {
+// New returns a partition whose log is still to be opened, in the directory home.
+func New(name moldau.TopicPartition, id moldau.TopicID, home *Directory, clock env.Clock, flusher *Flusher, stats *TopicStats, s *Settings) *Partition {
 	p := &Partition{
-		Name: name, ID: id, Dir: dir, clock: clock, flusher: flusher, logger: flusher.logger, stats: stats, settled: make(chan struct{}),
+		Name: name, ID: id, home: home, clock: clock, flusher: flusher, logger: flusher.logger, stats: stats, settled: make(chan struct{}),
 	}
 	p.settings.Store(s)
 	return p
@@ -82,6 +82,9 @@ func New(name moldau.TopicPartition, id moldau.TopicID, dir string, clock env.Cl
 
 // Settings are the topic's settings that an append and a read obey.
 func (p *Partition) Settings() *Settings { return p.settings.Load() }
+
+// Home is the log directory that holds the partition.
+func (p *Partition) Home() *Directory { return p.home }
 
 // Stats are the counters of the partition's topic.
 func (p *Partition) Stats() *TopicStats { return p.stats }
@@ -146,11 +149,20 @@ func (p *Partition) Opened(log *commitlog.Log, known moldau.Offset) error {
 		p.mu.Unlock()
 		return ErrOffline
 	}
+	if why := p.home.Failure(); why != nil {
+		n := p.failLocked(why)
+		p.mu.Unlock()
+		p.tell(n)
+		return why
+	}
 	p.log = log
 	known = max(log.Start(), min(known, log.End()))
 	p.highWatermark.Store(int64(known))
 	p.stable.Store(int64(known))
 	n, err := p.leadLocked()
+	if err == nil && state(p.state.Load()) != loading {
+		err = ErrOffline // the directory has failed meanwhile
+	}
 	if err != nil {
 		p.log = nil // nobody has seen it
 	} else {
@@ -210,8 +222,8 @@ func (p *Partition) Settled() <-chan struct{} { return p.settled }
 // Loading reports whether the log is still being opened.
 func (p *Partition) Loading() bool { return state(p.state.Load()) == loading }
 
-// Online reports whether the partition serves.
-func (p *Partition) Online() bool { return state(p.state.Load()) == online }
+// Online reports whether the partition serves. One whose directory has failed does not, from that moment on.
+func (p *Partition) Online() bool { return state(p.state.Load()) == online && p.home.Failure() == nil }
 
 // IsGone reports whether the partition was taken off this broker.
 func (p *Partition) IsGone() bool { return state(p.state.Load()) == gone }
@@ -220,6 +232,13 @@ func (p *Partition) IsGone() bool { return state(p.state.Load()) == gone }
 func (p *Partition) Failure() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.failureLocked()
+}
+
+func (p *Partition) failureLocked() error {
+	if p.mu.failure == nil {
+		return p.home.Failure()
+	}
 	return p.mu.failure
 }
 
@@ -260,6 +279,9 @@ func (p *Partition) Unwatch(w *Watch) { p.watchers.remove(w) }
 func (p *Partition) refusal() moldau.Code {
 	switch state(p.state.Load()) {
 	case online:
+		if p.home.Failure() != nil {
+			return moldau.KafkaStorageError
+		}
 		return moldau.None
 	case offline:
 		return moldau.KafkaStorageError
@@ -297,8 +319,12 @@ func (p *Partition) tell(n news) {
 	}
 }
 
-// advanceLocked publishes the leader's high watermark and takes off those who waited for it.
+// advanceLocked publishes the leader's high watermark and takes off those who waited for it. In a directory that has failed
+// it takes the partition offline instead: a sync that went well before may have covered what is lost now.
 func (p *Partition) advanceLocked() news {
+	if why := p.home.Failure(); why != nil {
+		return p.failLocked(why)
+	}
 	hw := p.mu.leader.HighWatermark()
 	stable := hw
 	if first, open := p.log.FirstUnstable(hw); open && first < hw {

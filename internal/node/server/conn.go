@@ -189,6 +189,14 @@ func (c *conn) guard(p *parked, part func()) (err error) {
 
 // osFile returns the file of the operating system behind f, if there is one.
 func osFile(f env.File) (*os.File, bool) {
-	of, ok := f.(env.OSFile)
-	return of.File, ok
+	for {
+		switch x := f.(type) {
+		case env.OSFile:
+			return x.File, true
+		case interface{ Unwrap() env.File }:
+			f = x.Unwrap()
+		default:
+			return nil, false
+		}
+	}
 }

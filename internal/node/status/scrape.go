@@ -180,7 +180,7 @@ func (s *scrape) logs() {
 	for _, d := range dirs {
 		recovering := 0
 		for _, r := range s.rows {
-			if r.Dir == d.Path && r.Loading() {
+			if r.Home().Path == d.Path && r.Loading() {
 				recovering++
 			}
 		}

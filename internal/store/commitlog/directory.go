@@ -114,12 +114,12 @@ func (d *Directory) claim(want Identity) error {
 	}
 	have := d.identity
 	if have.ClusterID != want.ClusterID {
-		return fmt.Errorf("log directory %s belongs to cluster %s, not %s (cluster.id in %s): set log.dirs to a directory of this cluster",
-			d.path, have.ClusterID, want.ClusterID, metaName)
+		return fmt.Errorf("%w: log directory %s belongs to cluster %s, not %s (cluster.id in %s): set log.dirs to a directory of this cluster",
+			ErrForeign, d.path, have.ClusterID, want.ClusterID, metaName)
 	}
 	if have.NodeID != want.NodeID {
-		return fmt.Errorf("log directory %s belongs to node %d, not %d (node.id in %s): set node.id=%d, or log.dirs to another directory",
-			d.path, have.NodeID, want.NodeID, metaName, have.NodeID)
+		return fmt.Errorf("%w: log directory %s belongs to node %d, not %d (node.id in %s): set node.id=%d, or log.dirs to another directory",
+			ErrForeign, d.path, have.NodeID, want.NodeID, metaName, have.NodeID)
 	}
 	return nil
 }
@@ -132,8 +132,8 @@ func (d *Directory) empty() error {
 		return err
 	}
 	if len(ps) > 0 {
-		return fmt.Errorf("log directory %s has %d partitions, such as %v, and no %s: the file was lost or the directory is another system's; "+
-			"restore the file, or set log.dirs to an empty directory", d.path, len(ps), ps[0].Partition, metaName)
+		return fmt.Errorf("%w: log directory %s has %d partitions, such as %v, and no %s: the file was lost or the directory is another system's; "+
+			"restore the file, or set log.dirs to an empty directory", ErrForeign, d.path, len(ps), ps[0].Partition, metaName)
 	}
 	return nil
 }

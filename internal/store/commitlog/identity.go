@@ -31,6 +31,10 @@ type Identity struct {
 	DirectoryID moldau.DirectoryID
 }
 
+// ErrForeign is what OpenDirectory and Claim return of a directory that is not this broker's: Apache Kafka's, another cluster's or
+// node's, that of a later version, or one of which nobody can tell.
+var ErrForeign = errors.New("not a directory of this broker")
+
 func (id Identity) encode() []byte {
 	return fmt.Appendf(nil, "#\nversion=1\ncluster.id=%s\nnode.id=%d\ndirectory.id=%v\n%s=%s\n",
 		id.ClusterID, id.NodeID, id.DirectoryID, ownKey, ownVersion)
@@ -57,10 +61,10 @@ func parseIdentity(text string) (id Identity, err error) {
 	case props["version"] != "1":
 		return id, fmt.Errorf("version is %q, want 1", props["version"])
 	case !isOwn:
-		return id, errors.New("this directory was formatted by Apache Kafka, and Moldau does not change it: " +
-			"set log.dirs to a directory of Moldau's own, and copy the topics from a running Kafka by its protocol")
+		return id, fmt.Errorf("%w: it was formatted by Apache Kafka, and Moldau does not change it: "+
+			"set log.dirs to a directory of Moldau's own, and copy the topics from a running Kafka by its protocol", ErrForeign)
 	case own != ownVersion:
-		return id, fmt.Errorf("%s is %q, and this program knows %s only: start the version that wrote it, or a later one", ownKey, own, ownVersion)
+		return id, fmt.Errorf("%w: %s is %q, and this program knows %s only: start the version that wrote it, or a later one", ErrForeign, ownKey, own, ownVersion)
 	case props["cluster.id"] == "":
 		return id, errors.New("cluster.id is missing")
 	}
