@@ -106,6 +106,7 @@ with the tools to work with it. The tools work with any Kafka-compatible broker.
 	root.AddCommand(
 		newDemo(c),
 		newServe(c),
+		newImport(c),
 		newTopic(c),
 		newProduce(c),
 		newConsume(c),

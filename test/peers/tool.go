@@ -19,6 +19,7 @@ var classes = map[string]string{
 	"kafka-topics":              "org.apache.kafka.tools.TopicCommand",
 	"kafka-console-producer":    "org.apache.kafka.tools.ConsoleProducer",
 	"kafka-console-consumer":    "org.apache.kafka.tools.consumer.ConsoleConsumer",
+	"kafka-acls":                "org.apache.kafka.tools.AclCommand",
 	"kafka-configs":             "kafka.admin.ConfigCommand",
 	"kafka-producer-perf-test":  "org.apache.kafka.tools.ProducerPerformance",
 	"kafka-get-offsets":         "org.apache.kafka.tools.GetOffsetShell",

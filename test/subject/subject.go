@@ -282,6 +282,26 @@ func (b *Broker) RSS() (now, highest int64, err error) {
 	return now, highest, nil
 }
 
+// Command runs another command of the binary under test, to its end.
+func Command(t testing.TB, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, path, args...)
+	c.Env = environment()
+	var out, errs bytes.Buffer
+	c.Stdout, c.Stderr = &out, &errs
+	err = c.Run()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		t.Fatalf("moldau %s: %v", strings.Join(args, " "), err)
+	}
+	return out.String(), errs.String(), c.ProcessState.ExitCode()
+}
+
 // Topic creates a topic with a name of its own, with configuration key=value each, and returns the name.
 func Topic(t testing.TB, address string, partitions int32, config ...string) string {
 	t.Helper()

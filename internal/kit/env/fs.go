@@ -16,6 +16,10 @@ type FS interface {
 	Create(name string) (File, error)
 	// Open opens an existing file for reading and writing.
 	Open(name string) (File, error)
+	// OpenRead opens an existing file for reading only, such as one that is not this program's to change.
+	OpenRead(name string) (File, error)
+	// Link gives the file from a second name, on the same volume; it fails with fs.ErrExist where the name is taken.
+	Link(from, to string) error
 	Rename(from, to string) error
 	Remove(name string) error
 	// RemoveAll removes name and what is below it; an absent name is no error.
@@ -27,7 +31,8 @@ type FS interface {
 	// SyncDir makes the names in dir durable.
 	SyncDir(dir string) error
 	// Lock takes an exclusive lock on the file name, creating it if needed. It fails with ErrLocked while another
-	// process (or another Lock in this one) holds it. Close releases it, and so does the end of the process.
+	// process (or another Lock in this one) holds it, be that process Java's, which locks files in another way. Close
+	// releases it, and so does the end of the process.
 	Lock(name string) (io.Closer, error)
 	// Space tells how many bytes the volume of dir has in all and how many are free for this process.
 	Space(dir string) (total, free int64, err error)
@@ -50,7 +55,7 @@ type File interface {
 
 // ReadFile returns the content of a whole file, at most limit bytes of it; a larger file is an error.
 func ReadFile(fsys FS, name string, limit int64) ([]byte, error) {
-	f, err := fsys.Open(name)
+	f, err := fsys.OpenRead(name)
 	if err != nil {
 		return nil, err
 	}

@@ -114,6 +114,27 @@ var suite = map[string]func(*world){
 		w.ok(f.Close())
 		w.holds("a", "Alpha")
 	},
+	"open for reading": func(w *world) {
+		_, err := w.OpenRead(w.path("a"))
+		w.is(err, fs.ErrNotExist)
+		w.ok(w.file("a", "alpha").Close())
+		f, err := w.OpenRead(w.path("a"))
+		w.ok(err)
+		if _, err := f.WriteAt([]byte("A"), 0); err == nil {
+			w.Error("what is open for reading was written")
+		}
+		w.ok(f.Close())
+		w.holds("a", "alpha")
+	},
+	"link": func(w *world) {
+		w.is(w.Link(w.path("a"), w.path("b")), fs.ErrNotExist)
+		w.file("a", "alpha")
+		w.ok(w.Link(w.path("a"), w.path("b")))
+		w.is(w.Link(w.path("a"), w.path("b")), fs.ErrExist)
+		w.ok(w.Remove(w.path("a")))
+		w.holds("b", "alpha")
+		w.names("", "b")
+	},
 	"read": func(w *world) {
 		f := w.file("a", "alphabet")
 		b := make([]byte, 5)

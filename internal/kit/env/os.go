@@ -18,6 +18,8 @@ func (OS) Create(name string) (File, error) {
 
 func (OS) Open(name string) (File, error) { return open(name, os.O_RDWR) }
 
+func (OS) OpenRead(name string) (File, error) { return open(name, os.O_RDONLY) }
+
 func open(name string, flag int) (File, error) {
 	f, err := os.OpenFile(name, flag, 0o600)
 	if err != nil {
@@ -33,6 +35,7 @@ var errReadOnly = errors.New("this program only reads here")
 
 func (ReadOnlyOS) Open(name string) (File, error)   { return open(name, os.O_RDONLY) }
 func (ReadOnlyOS) Create(name string) (File, error) { return nil, refuse("create", name) }
+func (ReadOnlyOS) Link(from, _ string) error        { return refuse("link", from) }
 func (ReadOnlyOS) Rename(from, _ string) error      { return refuse("rename", from) }
 func (ReadOnlyOS) Remove(name string) error         { return refuse("remove", name) }
 func (ReadOnlyOS) RemoveAll(name string) error      { return refuse("remove", name) }
@@ -52,6 +55,7 @@ func (ReadOnlyOS) Lock(name string) (io.Closer, error) {
 
 func refuse(op, name string) error { return &fs.PathError{Op: op, Path: name, Err: errReadOnly} }
 
+func (OS) Link(from, to string) error                { return os.Link(from, to) }
 func (OS) Rename(from, to string) error              { return os.Rename(from, to) }
 func (OS) Remove(name string) error                  { return os.Remove(name) }
 func (OS) RemoveAll(name string) error               { return os.RemoveAll(name) }

@@ -5,6 +5,7 @@ package env
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +19,8 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+// lockFile takes both kinds of locks that a file can have, which do not see each other: that of flock, which two Locks of
+// one process contend for too, and that of fcntl, which Java takes, and with it Apache Kafka.
 func lockFile(f *os.File) error {
 	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
@@ -25,6 +28,16 @@ func lockFile(f *os.File) error {
 	}
 	if err != nil {
 		return fmt.Errorf("flock %s: %w", f.Name(), err)
+	}
+	err = unix.FcntlFlock(f.Fd(), setLock, &unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart})
+	if errors.Is(err, unix.EBADF) { // it is open for reading only, which keeps writers out all the same
+		err = unix.FcntlFlock(f.Fd(), setLock, &unix.Flock_t{Type: unix.F_RDLCK, Whence: io.SeekStart})
+	}
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+		return ErrLocked
+	}
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", f.Name(), err)
 	}
 	return nil
 }

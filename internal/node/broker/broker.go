@@ -292,29 +292,12 @@ func (b *Broker) startQuorum() error {
 	})
 	b.storage.report("the metadata log", dir, log.Recovery())
 	self := quorum.Voter{ID: b.config.NodeID, Directory: home.id}
-	b.cluster.quorum, err = quorum.Open(quorum.Options{
-		Env: world, Dir: dir, Self: self, Voters: []quorum.Voter{self}, Log: log, Machine: b.cluster, Logger: b.logger,
-	})
+	stop, err := b.cluster.lead(quorum.Options{Env: world, Dir: dir, Self: self, Log: log, Logger: b.logger}, b.fail)
 	if err != nil {
-		return fmt.Errorf("metadata log %s: %w", dir, err)
+		return err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	b.env.Go("quorum", func() { // ends with ctx
-		err := b.cluster.quorum.Run(ctx)
-		if err != nil {
-			b.fail(fmt.Errorf("metadata log %s: %w", dir, err))
-		}
-		ended <- err
-	})
-	select {
-	case <-b.cluster.leading:
-		b.onStop(func() { cancel(); <-ended })
-		return nil
-	case err := <-ended:
-		cancel()
-		return fmt.Errorf("metadata log %s: %w", dir, err)
-	}
+	b.onStop(stop)
+	return nil
 }
 
 // metadataHome is the log directory that holds the metadata log, or stands for it where that lies elsewhere: without it there is no

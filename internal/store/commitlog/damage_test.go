@@ -204,6 +204,39 @@ func TestDamagedSealedIndex(t *testing.T) {
 	}
 }
 
+// TestIndexOfSeveralBatches reads with an index in which one entry stands for several batches, by the offset of the last and
+// the position of the first, as followers of older Apache Kafkas wrote them: in the active segment and in a sealed one.
+func TestIndexOfSeveralBatches(t *testing.T) {
+	for _, segmentBytes := range []int64{1 << 20, 2500} {
+		c := DefaultConfig()
+		c.SegmentBytes, c.IndexIntervalBytes = segmentBytes, 1
+		w := written(t, c)
+		poke(t, w.fs, "00000000000000000000.index", func(b []byte) []byte {
+			first, last := b[:8], b[len(b)-8:]
+			return append(append([]byte{}, last[:4]...), first[4:]...)
+		})
+		if err := w.begin(true); err != nil {
+			t.Fatal(err)
+		}
+		if r := w.log.Recovery(); len(r.Notes) > 0 {
+			t.Errorf("recovery %+v", r)
+		}
+		for at := range moldau.Offset(40) {
+			r, err := w.log.Read(at, 1, 40, true)
+			if err != nil {
+				t.Fatalf("read at %d: %v", at, err)
+			}
+			if b, err := r.Append(nil); err != nil || record.Batch(b).BaseOffset() != at/10*10 {
+				t.Errorf("read at %d: the batch at %d, %v", at, record.Batch(b).BaseOffset(), err)
+			}
+			r.Release()
+		}
+		if err := errors.Join(w.check(seeded(1)), w.reopen(nil)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestWrongTopicID opens the directory of another topic: nothing may change there.
 func TestWrongTopicID(t *testing.T) {
 	w := written(t, DefaultConfig())

@@ -45,9 +45,24 @@ type Directory struct {
 }
 
 // OpenDirectory locks the log directory at path, creating it where it is absent, and reads whose it is.
-// Errors: another process has it (env.ErrLocked), Apache Kafka formatted it, meta.properties is damaged; the message
-// says what to do.
+// Errors: another process has it (env.ErrLocked), Apache Kafka formatted it (ErrApache), an import or a restore has not
+// finished it, meta.properties is damaged; the message says what to do. A directory that is Apache's is not even locked.
 func OpenDirectory(fsys env.FS, path string) (*Directory, error) {
+	d, err := lockDirectory(fsys, path)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.refuseUnfinished(); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+func lockDirectory(fsys env.FS, path string) (*Directory, error) {
+	if id, _, _ := readIdentity(fsys, path); id.Apache { // what else is wrong with it is not ours to tell
+		return nil, fmt.Errorf("log directory %s: %w: set log.dirs to a directory of Moldau's own, which "+
+			"'moldau import %s --to DIR' makes of this one", path, ErrApache, path)
+	}
 	if _, err := fsys.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		if err := fsys.MkdirAll(path); err != nil {
 			return nil, fmt.Errorf("create log directory %s: %w", path, err)
@@ -71,13 +86,44 @@ func OpenDirectory(fsys env.FS, path string) (*Directory, error) {
 	return d, nil
 }
 
+// Inspect looks at the log directory at path, Moldau's or Apache Kafka's, whoever may be at work on it, and changes nothing.
+// What it returns is for reading: Path, Identity, Stopped, ReadCheckpoint, Partitions, PartitionDir.
+// Errors: there is no directory, or it is not formatted.
+func Inspect(fsys env.FS, path string) (*Directory, error) {
+	d := &Directory{fsys: fsys, path: path}
+	var err error
+	if d.identity, d.formatted, err = readIdentity(fsys, path); err != nil {
+		return nil, fmt.Errorf("log directory %s: %w", path, err)
+	}
+	if !d.formatted {
+		return nil, fmt.Errorf("%s is no log directory: it has no %s", path, metaName)
+	}
+	return d, nil
+}
+
+// Hold locks a directory that Inspect returned against whoever would work on it, until Close. One without a lock file has
+// never been worked on, and stays without. Errors: env.ErrLocked.
+func (d *Directory) Hold() (err error) {
+	name := filepath.Join(d.path, lockName)
+	if _, err := d.fsys.Stat(name); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if d.lock, err = d.fsys.Lock(name); err != nil {
+		return fmt.Errorf("lock log directory %s: %w", d.path, err)
+	}
+	return nil
+}
+
 // Close gives the lock back. The files stay as they are: see WriteCleanMarker.
 func (d *Directory) Close() error {
 	var err error
 	if d.manifest != nil {
 		err = d.manifest.close()
 	}
-	return errors.Join(err, d.lock.Close())
+	if d.lock != nil {
+		err = errors.Join(err, d.lock.Close())
+	}
+	return err
 }
 
 // Path is where the directory lies.
@@ -142,6 +188,15 @@ func (d *Directory) empty() error {
 type cleanMarker struct {
 	Version     int   `json:"version"`
 	BrokerEpoch int64 `json:"brokerEpoch"`
+}
+
+// Stopped reports whether the last stop was clean, and leaves the marker that says so where it is.
+func (d *Directory) Stopped() (clean bool, err error) {
+	_, err = d.fsys.Stat(filepath.Join(d.path, cleanName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // TakeCleanMarker reports whether the last stop was clean, and removes the marker that says so, durably. It comes before

@@ -84,6 +84,9 @@ func TestForeignDirectories(t *testing.T) {
 		put(t, fsys, "meta.properties", content)
 		_, err := OpenDirectory(fsys, "/data")
 		wantError(t, err, want, "/data")
+		if _, err := fsys.Stat("/data/.lock"); err == nil && errors.Is(err, ErrApache) {
+			t.Error("a directory of Apache Kafka got a lock file")
+		}
 		if _, err := fsys.Lock("/data/.lock"); err != nil {
 			t.Errorf("the lock is kept: %v", err)
 		}

@@ -82,7 +82,7 @@ func FuzzCheckpoints(f *testing.F) {
 				t.Fatal(again, err)
 			}
 		}
-		if id, err := parseIdentity(string(b)); err == nil {
+		if id, err := parseIdentity(string(b)); err == nil && !id.Apache { // those we never write
 			if again, err := parseIdentity(string(id.encode())); err != nil || again != id {
 				t.Fatalf("%+v becomes %+v %v", id, again, err)
 			}

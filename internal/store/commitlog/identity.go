@@ -29,17 +29,22 @@ type Identity struct {
 	ClusterID   string
 	NodeID      moldau.BrokerID
 	DirectoryID moldau.DirectoryID
+	Apache      bool // Apache Kafka formatted it
 }
 
 // ErrForeign is what OpenDirectory and Claim return of a directory that is not this broker's: Apache Kafka's, another cluster's or
 // node's, that of a later version, or one of which nobody can tell.
 var ErrForeign = errors.New("not a directory of this broker")
 
+// ErrApache is the ErrForeign of a directory that Apache Kafka has formatted.
+var ErrApache = fmt.Errorf("%w: it was formatted by Apache Kafka, and Moldau does not change it", ErrForeign)
+
 func (id Identity) encode() []byte {
 	return fmt.Appendf(nil, "#\nversion=1\ncluster.id=%s\nnode.id=%d\ndirectory.id=%v\n%s=%s\n",
 		id.ClusterID, id.NodeID, id.DirectoryID, ownKey, ownVersion)
 }
 
+// readIdentity reads meta.properties, of Moldau or of Apache Kafka; without the file the directory is not formatted.
 func readIdentity(fsys env.FS, dir string) (id Identity, formatted bool, err error) {
 	b, err := env.ReadFile(fsys, filepath.Join(dir, metaName), 1<<20)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -57,13 +62,11 @@ func readIdentity(fsys env.FS, dir string) (id Identity, formatted bool, err err
 func parseIdentity(text string) (id Identity, err error) {
 	props := parseProperties(text)
 	own, isOwn := props[ownKey]
+	id.Apache = !isOwn && props["version"] == "1"
 	switch {
 	case props["version"] != "1":
 		return id, fmt.Errorf("version is %q, want 1", props["version"])
-	case !isOwn:
-		return id, fmt.Errorf("%w: it was formatted by Apache Kafka, and Moldau does not change it: "+
-			"set log.dirs to a directory of Moldau's own, and copy the topics from a running Kafka by its protocol", ErrForeign)
-	case own != ownVersion:
+	case isOwn && own != ownVersion:
 		return id, fmt.Errorf("%w: %s is %q, and this program knows %s only: start the version that wrote it, or a later one", ErrForeign, ownKey, own, ownVersion)
 	case props["cluster.id"] == "":
 		return id, errors.New("cluster.id is missing")

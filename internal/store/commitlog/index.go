@@ -19,7 +19,9 @@ const (
 	timeEntryLen   = 12
 )
 
-// offsetEntry says that the batch whose last offset is the segment's base + rel starts at byte pos.
+// offsetEntry says that the batch whose last offset is the segment's base + rel starts at byte pos. In an index that a
+// follower of an older Apache Kafka wrote the offset may be that of a later batch, which came with this one; such an
+// entry leads to a start that is too early, never too late, and is as good.
 type offsetEntry struct{ rel, pos int32 }
 
 // timeEntry says that ts is the highest timestamp up to and including the batch whose last offset is base + rel, and

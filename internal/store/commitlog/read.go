@@ -187,7 +187,7 @@ func (l *Log) locate(v *view, i int, at moldau.Offset, end boundary, page *page)
 	b := boundary{at, int64(e.pos)}
 	fits := true
 	err = page.walk(s, b.pos, end, func(pos int64, h record.Batch) bool {
-		if indexed && pos == int64(e.pos) && h.LastOffset() != s.base+moldau.Offset(e.rel) {
+		if indexed && pos == int64(e.pos) && h.LastOffset() > s.base+moldau.Offset(e.rel) {
 			fits = false
 			return false
 		}
@@ -222,7 +222,7 @@ func (l *Log) cut(v *view, i int, from boundary, limit int64, to boundary, minOn
 	b := from
 	fits := true
 	err = page.walk(s, max(from.pos, int64(e.pos)), to, func(pos int64, h record.Batch) bool {
-		if indexed && pos == int64(e.pos) && h.LastOffset() != s.base+moldau.Offset(e.rel) {
+		if indexed && pos == int64(e.pos) && h.LastOffset() > s.base+moldau.Offset(e.rel) {
 			fits = false
 			return false
 		}

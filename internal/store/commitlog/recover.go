@@ -306,7 +306,7 @@ func (r *recoverer) checkLastBatches(s *segment, e offsetEntry, next moldau.Offs
 		if err != nil {
 			return fmt.Errorf("byte %d: %w", sc.pos, err)
 		}
-		if e.pos > 0 && sc.pos == int64(e.pos) && h.LastOffset() != s.base+moldau.Offset(e.rel) {
+		if e.pos > 0 && sc.pos == int64(e.pos) && h.LastOffset() > s.base+moldau.Offset(e.rel) {
 			return fmt.Errorf("index %s does not fit the batch at byte %d", s.offsets.name, e.pos)
 		}
 		chain.next = h.LastOffset() + 1

@@ -23,17 +23,17 @@ import (
 
 // Op is a call that a hook is told of before it takes place.
 type Op struct {
-	Kind string // create, open, rename, remove, mkdir, syncdir, write, truncate, sync, read
+	Kind string // create, open, link, rename, remove, mkdir, syncdir, write, truncate, sync, read
 	Name string
-	To   string // of a rename
+	To   string // of a link or a rename
 	Off  int64  // of a read or write
 	Len  int
 }
 
 func (o Op) String() string {
 	switch o.Kind {
-	case "rename":
-		return fmt.Sprintf("rename %s %s", o.Name, o.To)
+	case "rename", "link":
+		return fmt.Sprintf("%s %s %s", o.Kind, o.Name, o.To)
 	case "write", "read":
 		return fmt.Sprintf("%s %s %d+%d", o.Kind, o.Name, o.Off, o.Len)
 	}
@@ -174,6 +174,34 @@ func (f *FS) Open(name string) (env.File, error) {
 	}
 	f.opened++
 	return &file{fs: f, node: n, name: name}, nil
+}
+
+// OpenRead opens a file whose writes fail.
+func (f *FS) OpenRead(name string) (env.File, error) {
+	opened, err := f.Open(name)
+	if err == nil {
+		opened.(*file).readOnly = true
+	}
+	return opened, err
+}
+
+// Link gives a file a second name.
+func (f *FS) Link(from, to string) error {
+	if err := f.ask(Op{Kind: "link", Name: from, To: to}); err != nil {
+		return fail("link", from, err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := f.find(from)
+	dir, last := f.parent(to)
+	switch {
+	case n == nil || n.dir || dir == nil:
+		return fail("link", from, fs.ErrNotExist)
+	case dir.children[last] != nil:
+		return fail("link", to, fs.ErrExist)
+	}
+	dir.children[last] = n
+	return nil
 }
 
 func (f *FS) Rename(from, to string) error {
@@ -475,10 +503,11 @@ func (i info) Mode() fs.FileMode {
 
 // file is an open file.
 type file struct {
-	fs     *FS
-	node   *node
-	name   string
-	closed bool
+	fs       *FS
+	node     *node
+	name     string
+	readOnly bool
+	closed   bool
 }
 
 func (f *file) Name() string { return f.name }
@@ -526,6 +555,9 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 	defer f.fs.mu.Unlock()
 	if f.closed {
 		return 0, fail("write", f.name, fs.ErrClosed)
+	}
+	if f.readOnly {
+		return 0, fail("write", f.name, fs.ErrPermission)
 	}
 	if off < 0 {
 		return 0, fail("write", f.name, fs.ErrInvalid)
