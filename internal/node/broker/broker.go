@@ -59,6 +59,7 @@ type Broker struct {
 	epoch       moldau.BrokerEpoch
 	clean       bool // the last stop was clean
 	served      bool // there was a last stop: the directories are not new
+	opensLogs   bool // the start came so far that logs may be open
 
 	storage    *storage
 	cluster    *cluster
@@ -206,9 +207,12 @@ func (b *Broker) takeDir(d *logDir) error {
 				commitlog.ErrForeign, other.path, d.path, d.id)
 		}
 	}
-	_, clean, err := d.TakeCleanMarker()
+	epoch, clean, err := d.TakeCleanMarker()
 	if err != nil {
 		return err
+	}
+	if clean || !d.formatted {
+		b.onStop(func() { b.giveBack(d, epoch) })
 	}
 	d.clean = clean
 	b.clean = b.clean && clean
@@ -216,6 +220,17 @@ func (b *Broker) takeDir(d *logDir) error {
 		return err
 	}
 	return d.load()
+}
+
+// giveBack marks a directory as clean again where the start fails before any log was opened, such as for a port that is
+// taken: what was closed cleanly still is, and the next start need not read it all.
+func (b *Broker) giveBack(d *logDir, epoch moldau.BrokerEpoch) {
+	if b.opensLogs {
+		return // closeLogs decides
+	}
+	if err := d.WriteCleanMarker(epoch); err != nil {
+		b.logger.Error("the mark of a clean stop could not be written", "directory", d.path, "error", err)
+	}
 }
 
 // bind makes the API and takes the ports, so that their numbers are known. Nothing is accepted yet.
@@ -380,6 +395,7 @@ func (b *Broker) registration() *kmsg.BrokerRegistrationRequest {
 
 // serve opens the logs in the background and the ports at once.
 func (b *Broker) serve() error {
+	b.opensLogs = true
 	b.storage.start(int(b.config.RecoveryThreadsPerDir))
 	b.onStop(b.closeLogs)
 	ctx, cancel := context.WithCancel(context.Background())

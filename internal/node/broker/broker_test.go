@@ -123,6 +123,30 @@ func TestRestartKeepsEverything(t *testing.T) {
 	}
 }
 
+// A port that is taken stops a start before it opens any log. What was closed cleanly must not be recovered for that.
+func TestFailedStartLeavesACleanDirectoryClean(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	dir := t.TempDir()
+	for _, what := range []string{"new", "closed cleanly"} {
+		settings, err := config.Merge(nil, nil, []string{"log.dirs=" + dir, "listeners=PLAINTEXT://" + taken.Addr().String(), "moldau.http.listener="})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = Start(Options{Env: env.Real(), Logger: slog.New(slog.DiscardHandler), Static: settings.Static()}); err == nil {
+			t.Fatal("it starts on a port that is taken")
+		}
+		b, stop := start(t, dir)
+		if b.Info().Recovered {
+			t.Errorf("after a failed start the directory that was %s is recovered", what)
+		}
+		stop()
+	}
+}
+
 func TestSecondBrokerOnTheSameDirectory(t *testing.T) {
 	dir := t.TempDir()
 	start(t, dir)
