@@ -66,6 +66,7 @@ type Broker struct {
 	partitions *partition.Table
 	flusher    *partition.Flusher
 	stats      topicStats
+	scrubs     atomic.Pointer[[]*scrub]
 	codecs     record.Codecs
 	api        *api.Broker
 	server     *server.Server
@@ -426,6 +427,7 @@ func (b *Broker) serve() error {
 	b.every(ctx, &tasks, "checkpoint log starts", b.config.StartOffsetCheckpointInterval, func() {
 		b.note(b.checkpoint(commitlog.LogStarts, logStart))
 	})
+	b.startScrubs(ctx, &tasks)
 	b.every(ctx, &tasks, "retention", b.config.RetentionCheckInterval, b.retain)
 	b.every(ctx, &tasks, "producer expiry", b.config.ProducerExpiryCheckInterval, b.expireProducers)
 	b.server.Serve()

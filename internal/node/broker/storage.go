@@ -33,6 +33,7 @@ type storage struct {
 	checkpoints sync.Mutex
 
 	firstLook sync.Once // at the metadata
+	recovery  recovery
 
 	stopping atomic.Bool
 	running  sync.WaitGroup
@@ -417,10 +418,13 @@ func (s *storage) openLog(d *logDir, p *partition.Partition) error {
 	recovered, committed := d.saved[commitlog.RecoveryPoints][p.Name], d.saved[commitlog.HighWatermarks][p.Name]
 	start, startKnown := d.saved[commitlog.LogStarts][p.Name]
 	s.checkpoints.Unlock()
+	progress, ended := s.recovery.begin(p.Name)
+	defer ended()
 	log, err := commitlog.Open(commitlog.Options{
 		FS: d.fs, Now: s.env.Clock.Now, Dir: d.PartitionDir(p.Name), Partition: p.Name, TopicID: p.ID,
 		Config: p.Settings().Log, Clean: d.clean,
 		RecoveryPoint: recovered, Whole: true, Outage: d.outage, LogStart: start, LogStartKnown: startKnown,
+		Progress: progress,
 	})
 	if err != nil {
 		return err

@@ -166,6 +166,9 @@ func (s *scrape) logs() {
 			}
 		}
 	}
+	scrubs := s.src.Scrubs()
+	s.Counter("moldau_scrub_bytes_total", "Bytes of sealed segments that were read again and checked", scrubs.Bytes)
+	s.gauge("moldau_scrub_damaged", "Places in sealed segments that cannot be read", len(scrubs.Damage))
 	dirs := s.src.LogDirs()
 	offline := 0
 	for _, d := range dirs {

@@ -39,6 +39,30 @@ type LogDir struct {
 	Failure     error // why it is offline, or nil
 }
 
+// Scrubs is what the background reads of sealed segments have done since the start.
+type Scrubs struct {
+	Bytes  int64 // read
+	Damage []Damage
+}
+
+// Damage is a place in a sealed segment that cannot be read.
+type Damage struct {
+	Partition moldau.TopicPartition
+	Reason    string // with the place
+}
+
+// Recovery is how far the opening of logs has come.
+type Recovery struct {
+	Read     int64     // bytes of batches that were checked in logs that are open
+	Underway []Reading // the largest first
+}
+
+// Reading is a log whose batches are being checked.
+type Reading struct {
+	Partition   moldau.TopicPartition
+	Done, Total int64 // bytes
+}
+
 // Source is what the pages tell of. Its methods are called from any goroutine, at any time, also while the broker starts
 // and stops.
 type Source interface {
@@ -52,6 +76,8 @@ type Source interface {
 	// Topics are the counters of every topic since the start, deleted ones too: totals only rise.
 	Topics() map[string]*partition.TopicStats
 	LogDirs() []LogDir
+	Scrubs() Scrubs
+	Recovery() Recovery
 	Server() *server.Metrics
 	// FetchSessions is the number of fetch sessions, the partitions in them, and how many had to make room.
 	FetchSessions() (count, partitions int, evictions int64)
@@ -166,6 +192,13 @@ func complaints(src Source) (all []string) {
 		}
 		return nil
 	})...)
+	for i, d := range src.Scrubs().Damage {
+		if i == namesMax {
+			all = append(all, fmt.Sprintf("and %d more places in sealed segments are damaged", len(src.Scrubs().Damage)-i))
+			break
+		}
+		all = append(all, fmt.Sprintf("partition %s has damaged records: %s", d.Partition, d.Reason))
+	}
 	if q := src.Quorum(); src.Stage() == Serving && q.Leader == nil {
 		all = append(all, "the metadata quorum has no leader: topics cannot be made or changed")
 	}
@@ -206,10 +239,38 @@ func progress(src Source) []string {
 		}
 	}
 	if open < len(all) {
-		return []string{fmt.Sprintf("recovering: %d of %d partitions are open", open, len(all))}
+		return []string{fmt.Sprintf("recovering: %d of %d partitions are open%s", open, len(all), reading(src.Recovery()))}
 	}
 	return nil
 }
+
+// reading is how much a recovery has read, in words; nothing where it had nothing to read.
+func reading(r Recovery) string {
+	done := r.Read
+	for _, u := range r.Underway {
+		done += u.Done
+	}
+	if done == 0 {
+		return ""
+	}
+	text := fmt.Sprintf(", %s of batches are checked", mebibytes(done))
+	for i, u := range r.Underway {
+		if i == readingsMax {
+			return text + fmt.Sprintf(" and of %d more logs", len(r.Underway)-i)
+		}
+		sep := ", "
+		if i == 0 {
+			sep = "; now "
+		}
+		text += fmt.Sprintf("%s%s of %s of %s", sep, mebibytes(u.Done), mebibytes(u.Total), u.Partition)
+	}
+	return text
+}
+
+// readingsMax is how many logs that are being read are named.
+const readingsMax = 3
+
+func mebibytes(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
 
 // isOffline reports whether a partition is here and cannot be served.
 func isOffline(p *partition.Partition) bool { return !p.Online() && !p.Loading() && !p.IsGone() }

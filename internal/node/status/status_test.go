@@ -39,6 +39,8 @@ type source struct {
 	topics     map[string]*partition.TopicStats
 	dirs       []LogDir
 	server     *server.Metrics
+	scrubs     Scrubs
+	recovery   Recovery
 }
 
 func (s *source) Stage() Stage                             { return s.stage }
@@ -48,6 +50,8 @@ func (s *source) Quorum() quorum.Status                    { return s.quorum }
 func (s *source) Partitions() []*partition.Partition       { return s.partitions }
 func (s *source) Topics() map[string]*partition.TopicStats { return s.topics }
 func (s *source) LogDirs() []LogDir                        { return s.dirs }
+func (s *source) Scrubs() Scrubs                           { return s.scrubs }
+func (s *source) Recovery() Recovery                       { return s.recovery }
 func (s *source) Server() *server.Metrics                  { return s.server }
 func (s *source) FetchSessions() (count, partitions int, evictions int64) {
 	return 3, 40, 5
@@ -264,9 +268,11 @@ func TestHealth(t *testing.T) {
 	src.dirs[0].Failure = errors.New("input/output error")
 	src.partitions[0].Fail(errors.New("no space left on device"))
 	src.quorum.Leader = nil
+	src.scrubs = Scrubs{Bytes: 7, Damage: []Damage{{src.partitions[1].Name, "offset 5, /data/a/views-0/0.log at byte 70: the CRC is wrong"}}}
 	code, body := get(t, src, "/healthz")
 	want := "log directory /data/a is offline: input/output error\n" +
 		"partition views-1 is offline: no space left on device\n" +
+		"partition views-0 has damaged records: offset 5, /data/a/views-0/0.log at byte 70: the CRC is wrong\n" +
 		"the metadata quorum has no leader: topics cannot be made or changed\n"
 	if code != http.StatusServiceUnavailable || body != want {
 		t.Errorf("%d %q, want %q", code, body, want)
@@ -280,8 +286,24 @@ func TestHealth(t *testing.T) {
 		t.Errorf("a long list is not cut: %q", body)
 	}
 	if have := parse(t, second(get(t, src, "/metrics"))); have["kafka_server_replicamanager_offlinereplicacount"] != "13" ||
-		have["kafka_log_logmanager_offlinelogdirectorycount"] != "1" {
-		t.Error("what is offline is not counted")
+		have["kafka_log_logmanager_offlinelogdirectorycount"] != "1" || have["moldau_scrub_damaged"] != "1" || have["moldau_scrub_bytes_total"] != "7" {
+		t.Error("what is offline or damaged is not counted")
+	}
+}
+
+// A recovery that reads says how much it has read, in bytes too: of one large log the number of partitions tells nothing.
+func TestReadyTellsWhatIsRead(t *testing.T) {
+	t.Parallel()
+	src := newSource(t)
+	src.stage = Serving
+	tp := func(i int32) moldau.TopicPartition { return moldau.TopicPartition{Topic: "views", Partition: i} }
+	src.recovery = Recovery{Read: 1 << 20, Underway: []Reading{
+		{tp(0), 512 << 10, 8 << 20}, {tp(1), 0, 4 << 20}, {tp(2), 0, 2 << 20}, {tp(3), 0, 1 << 20}, {tp(4), 0, 1 << 20},
+	}}
+	want := "recovering: 0 of 2 partitions are open, 1.5 MiB of batches are checked; now 0.5 MiB of 8.0 MiB of views-0, " +
+		"0.0 MiB of 4.0 MiB of views-1, 0.0 MiB of 2.0 MiB of views-2 and of 2 more logs\n"
+	if code, body := get(t, src, "/readyz"); code != http.StatusServiceUnavailable || body != want {
+		t.Errorf("%d %q, want %q", code, body, want)
 	}
 }
 

@@ -36,6 +36,7 @@ type Broker struct {
 	SocketRequestMaxBytes        int32 // of one request
 	RequestMemoryBytes           int64 // of the requests that one listener holds, at least SocketRequestMaxBytes
 	MessageMaxBytes              int32 // of one batch where the topic does not say
+	ScrubBytesPerSecond          int64 // of each log directory; 0: none
 	DecompressedMaxBytes         int64 // of one batch that must be opened
 	FetchMaxBytes                int32 // of one answer
 	FetchSessionSlots            int32
@@ -188,6 +189,7 @@ func (r *reader) replicationFactor(name string) int16 {
 func (r *reader) requests(b *Broker) {
 	b.SocketRequestMaxBytes = r.i32("socket.request.max.bytes")
 	b.MessageMaxBytes = r.i32("message.max.bytes")
+	b.ScrubBytesPerSecond = r.i64("moldau.scrub.bytes.per.second")
 	b.DecompressedMaxBytes = r.i64("moldau.max.record.bytes.decompressed")
 	b.FetchMaxBytes = r.i32("fetch.max.bytes")
 	b.FetchSessionSlots = r.i32("max.incremental.fetch.session.cache.slots")

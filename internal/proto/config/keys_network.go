@@ -70,6 +70,8 @@ var networkKeys = []row{
 		"Least important lines that the broker logs."},
 	{"moldau.max.record.bytes.decompressed", TypeLong, "134217728", atLeast(1024), static, effect,
 		"Bytes up to which a compressed batch is opened; a batch that grows beyond is refused."},
+	{"moldau.scrub.bytes.per.second", TypeLong, "4194304", atLeast(0), static, effect,
+		"Bytes a second of each log directory at which sealed segments are read again and checked; 0 turns it off."},
 	{"moldau.request.memory.bytes", TypeLong, "268435456", atLeast(1048576), static, effect,
 		"Bytes of requests that a listener may hold at a time; further requests wait in the socket."},
 }
