@@ -22,6 +22,8 @@ type Env struct {
 	// BootID tells one life of the operating system from another: it changes when the page cache is lost. Empty where the
 	// system does not tell.
 	BootID func() string
+	// FilesMax is how many files and connections this process may have open, 0 where that is not known.
+	FilesMax func() int
 	// Go starts fn on a goroutine of its own. The name says whose it is, in profiles and in the simulator's trace.
 	Go func(name string, fn func())
 }
@@ -35,6 +37,7 @@ func Real() Env {
 		Rand:     func(b []byte) { _, _ = rand.Read(b) }, // crypto/rand.Read never fails
 		Hostname: os.Hostname,
 		BootID:   bootID,
+		FilesMax: filesMax,
 		Go:       func(_ string, fn func()) { go fn() },
 	}
 }

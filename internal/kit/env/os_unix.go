@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -46,6 +47,21 @@ func lockFile(f *os.File) error {
 // same call may succeed once there is room.
 func NoSpace(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+}
+
+// TooManyFiles reports whether err says that this process, or the system, has as many files open as it may: nothing is wrong
+// with the file, and the same call may succeed once another is closed.
+func TooManyFiles(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)
+}
+
+// filesMax is the soft limit, which package os has raised to the hard one when the process started.
+func filesMax() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0
+	}
+	return int(min(uint64(limit.Cur), math.MaxInt32))
 }
 
 func space(dir string) (total, free int64, err error) {

@@ -35,6 +35,15 @@ func NoSpace(err error) bool {
 	return false
 }
 
+// TooManyFiles reports whether err says that this process, or the system, has as many files open as it may: nothing is wrong
+// with the file, and the same call may succeed once another is closed.
+func TooManyFiles(err error) bool {
+	return errors.Is(err, windows.ERROR_TOO_MANY_OPEN_FILES) || errors.Is(err, syscall.EMFILE)
+}
+
+// filesMax: handles are limited by memory alone.
+func filesMax() int { return 0 }
+
 func space(dir string) (total, free int64, err error) {
 	p, err := windows.UTF16PtrFromString(dir)
 	if err != nil {

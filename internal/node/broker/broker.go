@@ -30,6 +30,7 @@ import (
 	"github.com/moldau/moldau/internal/proto/record"
 	"github.com/moldau/moldau/internal/proto/schema"
 	"github.com/moldau/moldau/internal/store/commitlog"
+	"github.com/moldau/moldau/internal/store/filecache"
 )
 
 // metadataDir is the directory of the metadata log within metadata.log.dir. It is not a partition's name, and not the one
@@ -142,9 +143,21 @@ func (b *Broker) undo() {
 // onStop adds what undoes a step of the start.
 func (b *Broker) onStop(fn func()) { b.stops = append(b.stops, fn) }
 
+// logFilesMax is how many files logs may keep open of those that the process may: half, for the other half is for
+// connections, and no more than so many partitions as one broker can have busy.
+func logFilesMax(processMax int) int {
+	const most = 64 << 10
+	if processMax <= 0 {
+		return most
+	}
+	return max(min(processMax/2, most), 16)
+}
+
 // openStorage takes the log directories: locks, identity, clean markers, checkpoints.
 func (b *Broker) openStorage() error {
-	b.storage = &storage{env: b.env, logger: b.logger, alarm: make(chan struct{}, 1)}
+	b.storage = &storage{
+		env: b.env, logger: b.logger, alarm: make(chan struct{}, 1), files: filecache.New(logFilesMax(b.env.FilesMax())),
+	}
 	b.clean = true
 	var opened []*logDir
 	for _, path := range b.config.LogDirs {

@@ -14,6 +14,7 @@ import (
 	"github.com/moldau/moldau/internal/node/quorum"
 	"github.com/moldau/moldau/internal/node/server"
 	"github.com/moldau/moldau/internal/node/status"
+	"github.com/moldau/moldau/internal/store/filecache"
 )
 
 // openStatus opens the HTTP listener for metrics and health, where one is configured. It answers before the ports of
@@ -70,6 +71,8 @@ func (s source) Quorum() quorum.Status                { return s.b.cluster.Quoru
 func (s source) Partitions() []*partition.Partition   { return s.b.partitions.All() }
 func (s source) Server() *server.Metrics              { return s.b.server.Metrics() }
 func (s source) FetchSessions() (n, p int, out int64) { return s.b.api.FetchSessions() }
+
+func (s source) Files() filecache.Stats { return s.b.storage.files.Stats() }
 
 func (s source) Topics() map[string]*partition.TopicStats { return s.b.stats.all() }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/moldau/moldau/internal/node/api"
 	"github.com/moldau/moldau/internal/node/partition"
 	"github.com/moldau/moldau/internal/store/commitlog"
+	"github.com/moldau/moldau/internal/store/filecache"
 )
 
 // storage is the log directories and the goroutines that open, close and remove logs in them.
@@ -26,6 +27,7 @@ type storage struct {
 	// unopened are the others, with the reasons.
 	unopened []api.LogDir
 
+	files *filecache.Cache // of all logs
 	// alarm has the watch over the directories look at them at once: one has failed, or found no space.
 	alarm chan struct{}
 
@@ -421,7 +423,7 @@ func (s *storage) openLog(d *logDir, p *partition.Partition) error {
 	progress, ended := s.recovery.begin(p.Name)
 	defer ended()
 	log, err := commitlog.Open(commitlog.Options{
-		FS: d.fs, Now: s.env.Clock.Now, Dir: d.PartitionDir(p.Name), Partition: p.Name, TopicID: p.ID,
+		FS: d.fs, Files: s.files, Now: s.env.Clock.Now, Dir: d.PartitionDir(p.Name), Partition: p.Name, TopicID: p.ID,
 		Config: p.Settings().Log, Clean: d.clean,
 		RecoveryPoint: recovered, Whole: true, Outage: d.outage, LogStart: start, LogStartKnown: startKnown,
 		Progress: progress,

@@ -121,7 +121,7 @@ func (p *Partition) askFlushLocked(messages int64, s *Settings) {
 }
 
 // Flush syncs the log and lets the high watermark follow where it waits for that. Appends go on meanwhile. An error takes the
-// partition offline, unless it is commitlog.ErrNoSpace: then the next Flush does what this one could not.
+// partition offline, unless it is commitlog.Transient: then the next Flush does what this one could not.
 func (p *Partition) Flush() error {
 	log := p.Log()
 	if log == nil {
@@ -132,7 +132,7 @@ func (p *Partition) Flush() error {
 	case err == nil:
 	case p.IsGone():
 		return nil // and its log closed meanwhile
-	case errors.Is(err, commitlog.ErrNoSpace):
+	case commitlog.Transient(err):
 		return err
 	default:
 		p.Fail(err)
@@ -153,7 +153,7 @@ func (p *Partition) Flush() error {
 // is what every client takes for a reason to send the batch again later, and to do nothing else.
 func codeOf(err error) moldau.Code {
 	switch {
-	case errors.Is(err, commitlog.ErrNoSpace):
+	case commitlog.Transient(err):
 		return moldau.NotEnoughReplicas
 	case errors.Is(err, commitlog.ErrOutOfOrderSequence):
 		return moldau.OutOfOrderSequenceNumber

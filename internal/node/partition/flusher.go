@@ -1,7 +1,6 @@
 package partition
 
 import (
-	"errors"
 	"log/slog"
 	"sync"
 
@@ -62,7 +61,7 @@ func (f *Flusher) Run(stop <-chan struct{}) {
 		for _, p := range f.take() {
 			switch err := p.Flush(); {
 			case err == nil:
-			case errors.Is(err, commitlog.ErrNoSpace): // who waits for it goes on waiting; the next append asks again
+			case commitlog.Transient(err): // who waits for it goes on waiting; the next append asks again
 				f.logger.Warn("no space to make a log durable", "partition", p.Name.String(), "error", err)
 			default:
 				f.logger.Error("sync failed: the partition is offline, what was not acknowledged may be lost",

@@ -54,6 +54,8 @@ func (p *Partition) Retain(now time.Time) (int, error) {
 	res, err := log.Retain(now, p.HighWatermark())
 	var n news
 	switch {
+	case commitlog.Transient(err):
+		err = nil // the next one goes on
 	case err != nil:
 		n = p.failLocked(err)
 	case res.Segments > 0:
@@ -73,7 +75,7 @@ func (p *Partition) Sweep(now time.Time) error {
 	}
 	err := log.Sweep(now) // beside appends: it renames and removes files
 	switch {
-	case errors.Is(err, commitlog.ErrNoSpace):
+	case commitlog.Transient(err):
 		err = nil // the next one goes on
 	case err != nil && log.Poisoned() != nil:
 		p.Fail(err)

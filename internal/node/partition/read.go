@@ -89,10 +89,14 @@ func (p *Partition) Read(r ReadRequest) ReadResult {
 }
 
 // readFailed takes the partition offline, unless it has ended its service meanwhile and its log is closed. Bytes that are
-// damaged are no reason: what is before and behind them can be read.
+// damaged are no reason: what is before and behind them can be read. Nor is the process's limit of open files.
 func (p *Partition) readFailed(err error) ReadResult {
-	if errors.Is(err, commitlog.ErrDamaged) {
+	switch {
+	case errors.Is(err, commitlog.ErrDamaged):
 		p.logger.Error("a read met damaged bytes", "partition", p.Name.String(), "error", err)
+		return Refused(moldau.KafkaStorageError)
+	case commitlog.Transient(err):
+		p.logger.Warn("a read could not open its file", "partition", p.Name.String(), "error", err)
 		return Refused(moldau.KafkaStorageError)
 	}
 	if p.Online() {

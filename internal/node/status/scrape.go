@@ -329,6 +329,11 @@ func (s *scrape) limits() {
 	for _, l := range listeners {
 		s.Gauge("moldau_request_memory_limit_bytes", "Bytes of requests that may be in memory (moldau.request.memory.bytes)", float64(budgets[l].Limit()), "listener", l)
 	}
+	files := s.src.Files()
+	s.gauge("moldau_open_files", "Files of logs that are open", files.Open)
+	s.gauge("moldau_open_files_limit", "Files of logs that are kept open, from the process's own limit", files.Limit)
+	s.Counter("moldau_open_files_opened_total", "Files of logs opened", files.Opens)
+	s.Counter("moldau_open_files_evicted_total", "Files of logs closed to make room for others", files.Evictions)
 	s.gauge("moldau_metadata_commands_waiting", "Commands that wait for the metadata quorum", s.status.CommandsWaiting)
 	s.gauge("moldau_metadata_commands_limit", "Commands that may wait for the metadata quorum", s.status.CommandsMax)
 }

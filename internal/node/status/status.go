@@ -20,6 +20,7 @@ import (
 	"github.com/moldau/moldau/internal/node/partition"
 	"github.com/moldau/moldau/internal/node/quorum"
 	"github.com/moldau/moldau/internal/node/server"
+	"github.com/moldau/moldau/internal/store/filecache"
 )
 
 // Stage is how far the life of a broker has come.
@@ -81,6 +82,8 @@ type Source interface {
 	Server() *server.Metrics
 	// FetchSessions is the number of fetch sessions, the partitions in them, and how many had to make room.
 	FetchSessions() (count, partitions int, evictions int64)
+	// Files is the files of logs that are open.
+	Files() filecache.Stats
 }
 
 // Options are the parts of a handler.

@@ -26,6 +26,7 @@ import (
 	"github.com/moldau/moldau/internal/proto/schema"
 	"github.com/moldau/moldau/internal/proto/wire"
 	"github.com/moldau/moldau/internal/store/commitlog"
+	"github.com/moldau/moldau/internal/store/filecache"
 )
 
 const self moldau.BrokerID = 7
@@ -53,6 +54,9 @@ func (s *source) LogDirs() []LogDir                        { return s.dirs }
 func (s *source) Scrubs() Scrubs                           { return s.scrubs }
 func (s *source) Recovery() Recovery                       { return s.recovery }
 func (s *source) Server() *server.Metrics                  { return s.server }
+func (s *source) Files() filecache.Stats {
+	return filecache.Stats{Open: 6, Limit: 512, Opens: 20, Evictions: 14}
+}
 func (s *source) FetchSessions() (count, partitions int, evictions int64) {
 	return 3, 40, 5
 }

@@ -105,6 +105,7 @@ func (s *segment) syncAborted() error {
 	}
 	f, err := s.fsys.Open(s.path + txnExt)
 	if err != nil {
+		s.abortedDirty.Store(true)
 		return err
 	}
 	return errors.Join(f.Sync(), f.Close())
@@ -168,7 +169,7 @@ func (l *Log) AbortedIn(from, upTo moldau.Offset) ([]Aborted, error) {
 			err = ErrClosed
 		}
 		if !errors.Is(err, errDropped) {
-			return nil, fmt.Errorf("aborted transactions of log %v: %w", l.partition, err)
+			return nil, fmt.Errorf("aborted transactions of log %v: %w", l.partition, unopened(err))
 		}
 	}
 }
@@ -177,8 +178,8 @@ func (v *view) abortedIn(from, upTo moldau.Offset) ([]Aborted, error) {
 	list := []Aborted{}
 	for i := v.find(from); i < len(v.segs); i++ {
 		s := v.segs[i]
-		if !s.acquire() {
-			return nil, errDropped
+		if err := s.acquire(); err != nil {
+			return nil, err
 		}
 		all, err := s.loadAborted()
 		s.release()

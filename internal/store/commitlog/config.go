@@ -8,6 +8,7 @@ import (
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/kit/env"
 	"github.com/moldau/moldau/internal/proto/record"
+	"github.com/moldau/moldau/internal/store/filecache"
 )
 
 // Config is what an operator may set of one log. Times are in milliseconds, sizes in bytes, as Kafka's keys have them.
@@ -61,8 +62,10 @@ func (c Config) jitter(tp moldau.TopicPartition, base moldau.Offset) int64 {
 
 // Options says which log to open and what is known of it.
 type Options struct {
-	FS  env.FS
-	Now func() time.Time
+	FS env.FS
+	// Files is the files that are open, of all logs together; nil: this log keeps its own open.
+	Files *filecache.Cache
+	Now   func() time.Time
 	// Dir is the partition's own directory; it is created where it is absent.
 	Dir       string
 	Partition moldau.TopicPartition

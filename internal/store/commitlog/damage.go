@@ -262,7 +262,7 @@ func (r *recoverer) breakAt(i int, at int64, behind bool) error {
 		return fmt.Errorf("%w: no record before it is left to be served", d) // as good as lost: offline, and never empty
 	}
 	for _, later := range r.segs[i+1:] {
-		later.release()
+		later.drop()
 	}
 	r.segs = slices.Clip(r.segs[:i+1])
 	s.size = at

@@ -1,15 +1,15 @@
 package commitlog
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/kit/env"
 )
 
 // Flush makes durable what was appended before the call and returns the offset up to which everything is. It may be
-// called from any goroutine, also during an Append; a second Flush waits for the first. An error other than ErrNoSpace
+// called from any goroutine, also during an Append; a second Flush waits for the first. An error that is not Transient
 // poisons the log: pages that could not be written may be lost, and the next sync would not tell. L-44.
 func (l *Log) Flush() (moldau.Offset, error) {
 	l.flushing.Lock()
@@ -26,11 +26,16 @@ func (l *Log) Flush() (moldau.Offset, error) {
 	return l.RecoveryPoint(), nil
 }
 
-func (l *Log) flushLocked() error {
+func (l *Log) flushLocked() (err error) {
 	v := l.view.Load()
 	end := v.tail.end().next // before the sync: what comes later is not covered by it
 	durable := l.RecoveryPoint()
 	names := l.namesDirty.Swap(false)
+	defer func() {
+		if err != nil && names {
+			l.namesDirty.Store(true)
+		}
+	}()
 	for i, s := range v.segs {
 		sealed := i < len(v.segs)-1
 		if v.bounds(i).next <= durable && (!sealed || s.indexSynced.Load() && !s.abortedDirty.Load()) {
@@ -42,14 +47,11 @@ func (l *Log) flushLocked() error {
 	}
 	// The recovery point may pass the first record of an epoch only when a start can find the epoch elsewhere.
 	if err := l.saveEpochs(); err != nil {
-		if names {
-			l.namesDirty.Store(true)
-		}
 		return undone(err, nothing)
 	}
 	if names {
 		if err := l.fsys.SyncDir(l.dir); err != nil {
-			return err
+			return unopened(err)
 		}
 	}
 	if end > durable {
@@ -61,13 +63,28 @@ func (l *Log) flushLocked() error {
 // syncSegment syncs the file of a segment, and its indexes once it is sealed: those of the active one are in memory. A
 // segment that retention has taken out of the view keeps its names until a sweep, which waits for us.
 func (l *Log) syncSegment(s *segment, sealed bool) error {
-	if !s.acquire() {
+	switch err := s.acquire(); {
+	case err == errDropped:
 		return nil
+	case err != nil:
+		return unopened(err)
 	}
 	defer s.release()
 	err := s.file.Sync()
 	if err == nil && sealed {
-		err = errors.Join(s.syncIndexes(), s.syncAborted())
+		err = s.syncIndexes()
+	}
+	if err == nil && sealed {
+		err = s.syncAborted()
+	}
+	return unopened(err)
+}
+
+// unopened makes err ErrNoFiles where a file could not be opened for want of a descriptor: nothing was synced, and nothing
+// was lost by that. A sync that finds no space is another matter.
+func unopened(err error) error {
+	if env.TooManyFiles(err) {
+		return undone(err, nothing)
 	}
 	return err
 }
@@ -119,7 +136,7 @@ func (l *Log) Close() error {
 	l.closed.Store(true)
 	v := l.view.Load()
 	for _, s := range append(l.graves.take(), v.segs...) {
-		s.release()
+		s.drop()
 	}
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/kit/env/memfs"
 	"github.com/moldau/moldau/internal/proto/record"
+	"github.com/moldau/moldau/internal/store/filecache"
 )
 
 // FuzzIndex loads any bytes as an index: what passes is the same when it is written, and a search of the file finds what
@@ -34,7 +35,7 @@ func FuzzIndex(f *testing.F) {
 		})
 		var scratch [indexPage]byte
 		atMost := func(e offsetEntry) bool { return e.rel <= rel }
-		found, ok, ferr := x.search(fsys, scratch[:], 0.5, atMost)
+		found, ok, ferr := x.search(filecache.New(0).On(fsys), scratch[:], 0.5, atMost)
 		if err != nil {
 			return
 		}
@@ -42,7 +43,7 @@ func FuzzIndex(f *testing.F) {
 		if !bytes.Equal(x.encode(), b) {
 			t.Fatal("an index changes when it is loaded and written")
 		}
-		want, wantOK, _ := x.search(fsys, nil, 0, atMost)
+		want, wantOK, _ := x.search(filecache.New(0).On(fsys), nil, 0, atMost)
 		if ferr != nil || found != want || ok != wantOK {
 			t.Fatalf("the file's entry for %d is %+v %v %v, want %+v %v", rel, found, ok, ferr, want, wantOK)
 		}

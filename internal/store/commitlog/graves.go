@@ -6,8 +6,6 @@ import (
 	"io/fs"
 	"sync"
 	"time"
-
-	"github.com/moldau/moldau/internal/kit/env"
 )
 
 // graveyard is what is on its way out of a log: segments that the view has lost and whose files have their names yet,
@@ -82,37 +80,37 @@ func (l *Log) Sweep(now time.Time) error {
 func (l *Log) buryCondemned() error {
 	segs := l.graves.take()
 	for i, s := range segs {
-		s.acquire() // for another attempt: the log's own reference goes with this one
-		err := l.bury(s)
-		if errors.Is(err, ErrNoSpace) {
-			l.graves.giveBack(segs[i:])
-			return err
-		}
-		s.release()
-		if err != nil {
+		if err := l.bury(s); err != nil {
+			if Transient(err) {
+				l.graves.giveBack(segs[i:])
+			}
 			return err
 		}
 	}
 	return nil
 }
 
-// bury takes the files of s, which no view has any more, out of the log, durably, and gives the log's reference back.
+// bury takes the files of s, which no view has any more, out of the log, durably, and drops s. After an error that is
+// Transient it may be tried again.
 //
 // The new names are not used twice, so that a late removal never hits a file of the same base (KAFKA-12964). What
 // readers that hold s may still need of its files is opened first. Segments at the end of a log are buried from the last
 // on, those at its beginning from the first on: each step is durable before the next, so that after a crash those that
 // are there have no gap between them. The caller holds flushing.
 func (l *Log) bury(s *segment) error {
-	defer s.release()
-	if _, err := s.loadAborted(); err != nil {
-		return err
+	err := l.renameFiles(s)
+	if err != nil {
+		err = fmt.Errorf("delete segment %d: %w", s.base, err)
 	}
-	if s.offsets.mem.Load() == nil {
-		for _, open := range [...]func(env.FS) (*indexFile, error){s.offsets.open, s.times.open} {
-			if _, err := open(l.fsys); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-		}
+	if !Transient(err) {
+		s.drop()
+	}
+	return err
+}
+
+func (l *Log) renameFiles(s *segment) error {
+	if err := s.keep(); err != nil {
+		return unopened(err)
 	}
 	due := l.now().Add(time.Duration(l.cfg.Load().FileDeleteDelayMs) * time.Millisecond)
 	for _, ext := range [...]string{logExt, indexExt, timeExt, txnExt} {
@@ -123,12 +121,9 @@ func (l *Log) bury(s *segment) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("delete segment %d: %w", s.base, undone(err, nothing))
+			return undone(err, nothing)
 		}
 		l.graves.files = append(l.graves.files, grave{to, due})
 	}
-	if err := l.fsys.SyncDir(l.dir); err != nil {
-		return fmt.Errorf("delete segment %d: %w", s.base, err)
-	}
-	return nil
+	return unopened(l.fsys.SyncDir(l.dir))
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/kit/env"
+	"github.com/moldau/moldau/internal/store/filecache"
 )
 
 // Lengths of index entries on disk, in bytes.
@@ -95,43 +96,45 @@ type index[E entry[E]] struct {
 	file atomic.Pointer[indexFile]
 }
 
-// indexFile is an open index file; it does not change any more.
+// indexFile is an index file that does not change any more.
 type indexFile struct {
-	env.File
+	*filecache.File
 	size int64
 }
 
-// open returns the file of a sealed index, opened once; a missing file is an error.
-func (x *index[E]) open(fsys env.FS) (*indexFile, error) {
+// open returns the file of a sealed index, whose size is looked up once; a missing file is an error.
+func (x *index[E]) open(fsys *filecache.FS) (*indexFile, error) {
 	if f := x.file.Load(); f != nil {
 		return f, nil
 	}
-	file, err := fsys.Open(x.name)
-	if err != nil {
-		return nil, err
-	}
+	file := fsys.File(x.name)
 	size, err := file.Size()
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
 	f := &indexFile{file, size}
-	if !x.file.CompareAndSwap(nil, f) {
-		_ = f.Close() // another reader was faster; nothing was written through ours
-		return x.file.Load(), nil
+	if err == nil && x.file.CompareAndSwap(nil, f) {
+		return f, nil
 	}
-	return f, nil
+	file.Drop() // it is not there, or another reader was faster
+	return x.file.Load(), err
 }
 
-func (x *index[E]) close() error {
-	if f := x.file.Swap(nil); f != nil {
-		return f.Close()
+// keep opens the file of a sealed index until close.
+func (x *index[E]) keep(fsys *filecache.FS) error {
+	f, err := x.open(fsys)
+	if err == nil {
+		err = f.Keep()
 	}
-	return nil
+	return err
+}
+
+func (x *index[E]) close() {
+	if f := x.file.Swap(nil); f != nil {
+		f.Drop()
+	}
 }
 
 // search returns the last entry for which atMost holds; it must hold for a prefix of the index. guess is the entry's
 // likely place as a fraction of the index, which saves reads of a sealed index; scratch is at least indexPage bytes.
-func (x *index[E]) search(fsys env.FS, scratch []byte, guess float64, atMost func(E) bool) (e E, ok bool, err error) {
+func (x *index[E]) search(fsys *filecache.FS, scratch []byte, guess float64, atMost func(E) bool) (e E, ok bool, err error) {
 	if mem := x.mem.Load(); mem != nil {
 		lo, hi := 0, mem.len()
 		for lo < hi {
@@ -200,7 +203,7 @@ func readSome(f io.ReaderAt, p []byte, off int64) ([]byte, error) {
 }
 
 // last returns the final entry.
-func (x *index[E]) last(fsys env.FS) (e E, ok bool, err error) {
+func (x *index[E]) last(fsys *filecache.FS) (e E, ok bool, err error) {
 	if mem := x.mem.Load(); mem != nil {
 		if n := mem.len(); n > 0 {
 			return mem.at(n - 1), true, nil
@@ -228,24 +231,26 @@ func lastEntry[E entry[E]](f env.File, size int64) (e E, ok bool, err error) {
 	return e.parse(b), true, nil
 }
 
-// save writes the entries in memory to a new file, which stays open; it is not synced.
-func (x *index[E]) save(fsys env.FS) error {
+// save writes the entries in memory to a new file; it is not synced.
+func (x *index[E]) save(fsys *filecache.FS) error {
 	if err := fsys.Remove(x.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	f, err := fsys.Create(x.name)
-	if err != nil {
+	f := fsys.File(x.name)
+	if err := f.Create(); err != nil {
+		f.Drop()
 		return err
 	}
 	b := x.encode()
 	if len(b) > 0 {
 		if _, err := f.WriteAt(b, 0); err != nil {
+			f.Drop()
 			_ = fsys.Remove(x.name) // a part of an index is of no use, and what it takes may be what is missing
-			return errors.Join(err, f.Close())
+			return err
 		}
 	}
 	if old := x.file.Swap(&indexFile{f, int64(len(b))}); old != nil {
-		return old.Close()
+		old.Drop()
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/moldau/moldau/internal/kit/env"
 	"github.com/moldau/moldau/internal/kit/must"
 	"github.com/moldau/moldau/internal/proto/record"
+	"github.com/moldau/moldau/internal/store/filecache"
 )
 
 var (
@@ -22,6 +23,9 @@ var (
 	// ErrNoSpace is returned where the volume is full. What was asked for has not happened, nothing is left of it on disk or in
 	// memory, and the log goes on: the same call may succeed once there is room.
 	ErrNoSpace = errors.New("no space is left for the log")
+	// ErrNoFiles is returned where the process has as many files open as it may and the log needs another. It is otherwise
+	// like ErrNoSpace.
+	ErrNoFiles = errors.New("too many files are open; raise the limit of the process (ulimit -n, LimitNOFILE)")
 	// ErrIncomplete is returned by Open where records are missing that were durable.
 	ErrIncomplete = errors.New("records are missing that were durable: bring the files back, or delete the topic, " +
 		"or stop the broker and take what is left with: moldau log repair")
@@ -31,7 +35,7 @@ var (
 
 // Log is the log of one partition. Its methods are to be serialized by the caller, but for those that say otherwise.
 type Log struct {
-	fsys      env.FS
+	fsys      *filecache.FS
 	now       func() time.Time
 	dir       string
 	partition moldau.TopicPartition
@@ -146,7 +150,10 @@ func (l *Log) append(b record.Batch, end boundary) (Appended, error) {
 // anything in memory changes, so that a batch that was refused has left no trace there (KAFKA-6683). An error leaves the
 // files as they were, or tells that they are not.
 func (l *Log) write(s *segment, b record.Batch, pos int64) error {
-	_, err := s.file.WriteAt(b, pos)
+	n, err := s.file.WriteAt(b, pos)
+	if n == 0 && env.TooManyFiles(err) {
+		return undone(err, nothing)
+	}
 	aborted, aborts := l.producers.abortedBy(b)
 	if err == nil && aborts {
 		if err = s.addAborted(aborted); err == nil {
@@ -165,14 +172,17 @@ func (l *Log) write(s *segment, b record.Batch, pos int64) error {
 	})
 }
 
-// undone takes back what a call that failed with err has done so far, and makes it ErrNoSpace where that is the reason and
-// nothing is left of it.
+// undone takes back what a call that failed with err has done so far, and makes it ErrNoSpace or ErrNoFiles where that is the
+// reason and nothing is left of it.
 func undone(err error, undo func() error) error {
 	if failed := undo(); failed != nil {
 		return errors.Join(err, failed)
 	}
-	if env.NoSpace(err) {
+	switch {
+	case env.NoSpace(err):
 		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	case env.TooManyFiles(err):
+		return fmt.Errorf("%w: %w", ErrNoFiles, err)
 	}
 	return err
 }
@@ -261,9 +271,12 @@ func (l *Log) Poisoned() error {
 	return nil
 }
 
+// Transient reports whether err is ErrNoSpace or ErrNoFiles: nothing is wrong with the log or its disk.
+func Transient(err error) bool { return errors.Is(err, ErrNoSpace) || errors.Is(err, ErrNoFiles) }
+
 // refuse returns the err of a change. Unless that has left everything as it was, it is a failure.
 func (l *Log) refuse(err error) error {
-	if errors.Is(err, ErrNoSpace) {
+	if Transient(err) {
 		return err
 	}
 	return l.poison(err)

@@ -16,6 +16,7 @@ import (
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/kit/env"
 	"github.com/moldau/moldau/internal/proto/record"
+	"github.com/moldau/moldau/internal/store/filecache"
 )
 
 // Choice is what to do about records that cannot be read.
@@ -66,7 +67,7 @@ func (m *Mending) Do() error {
 
 // PlanMending plans to mend what Verify has reported of the log. choice may be empty: then what loses no records is planned.
 func PlanMending(fsys env.FS, report LogReport, choice Choice) *Mending {
-	m := &mender{fsys: fsys, dir: report.Dir, plan: new(Mending)}
+	m := &mender{fsys: filecache.New(0).On(fsys), dir: report.Dir, plan: new(Mending)}
 	m.epochs, _ = readEpochs(fsys, report.Dir) // one that cannot be read is as good as none
 	var lost, other []Finding
 	for _, f := range report.Findings {
@@ -99,7 +100,7 @@ func PlanMending(fsys env.FS, report LogReport, choice Choice) *Mending {
 }
 
 type mender struct {
-	fsys   env.FS
+	fsys   *filecache.FS
 	dir    string
 	plan   *Mending
 	epochs epochTable // empty where the checkpoint cannot be trusted
@@ -325,7 +326,7 @@ func (m *mender) rebuildAborted() error {
 	var segs []*segment
 	defer func() {
 		for _, s := range segs {
-			s.release()
+			s.drop()
 		}
 	}()
 	for _, f := range files {
@@ -347,13 +348,13 @@ func (m *mender) rebuildAborted() error {
 }
 
 // rebuildIndexes writes the indexes of a segment's file anew, durably.
-func rebuildIndexes(fsys env.FS, file string) error {
+func rebuildIndexes(fsys *filecache.FS, file string) error {
 	base, _, _ := parseName(filepath.Base(file))
 	s, err := openSegment(fsys, filepath.Dir(file), base)
 	if err != nil {
 		return err
 	}
-	defer s.release()
+	defer s.drop()
 	s.clearIndexes()
 	in := Inspector{}
 	_, _, err = in.Segment(s.file, s.size, base, moldau.NoEpoch, func(pos int64, b record.Batch) error {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/kit/env"
+	"github.com/moldau/moldau/internal/store/filecache"
 )
 
 const metadataName = "partition.metadata"
@@ -26,7 +27,10 @@ const metadataName = "partition.metadata"
 // Errors: another topic's directory, files that cannot be read, ErrIncomplete or ErrDamaged where nothing is left to be served.
 // Nothing is cut on such an error. After ErrNoSpace it may be tried again, with Clean false: a part of a recovery has happened.
 func Open(o Options) (*Log, error) {
-	l := &Log{fsys: o.FS, now: o.Now, dir: o.Dir, partition: o.Partition}
+	if o.Files == nil {
+		o.Files = filecache.New(0)
+	}
+	l := &Log{fsys: o.Files.On(o.FS), now: o.Now, dir: o.Dir, partition: o.Partition}
 	l.Reconfigure(o.Config)
 	l.epochs.Store(&epochTable{})
 	if err := l.open(o); err != nil {
@@ -61,7 +65,7 @@ func (l *Log) open(o Options) error {
 	}
 	if err != nil {
 		for _, s := range r.segs {
-			s.release()
+			s.drop()
 		}
 		return err
 	}

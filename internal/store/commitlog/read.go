@@ -13,8 +13,8 @@ import (
 // ErrOutOfRange is returned for an offset below the log's start or above its end.
 var ErrOutOfRange = errors.New("offset out of range")
 
-// Region is a run of whole batches in a segment's file. It holds a reference to the segment, so that the bytes stay
-// what they are, whatever happens to the log, until Release. The zero Region is empty and holds nothing.
+// Region is a run of whole batches in a segment's file. It holds the segment's file open, so that the bytes stay what they
+// are, whatever happens to the log, until Release. The zero Region is empty and holds nothing.
 type Region struct {
 	seg *segment
 	Pos int64 // of the first byte in File
@@ -28,13 +28,13 @@ func (r Region) File() env.File {
 	if r.seg == nil {
 		return nil
 	}
-	return r.seg.file
+	return r.seg.file.Held()
 }
 
 // Retain takes another reference, to be given back by another Release.
 func (r Region) Retain() {
 	if r.seg != nil {
-		r.seg.refs.Add(1)
+		r.seg.file.Retain()
 	}
 }
 
@@ -55,7 +55,7 @@ func (r Region) ReadAt(p []byte, off int64) (int, error) {
 	if short {
 		p = p[:left]
 	}
-	n, err := r.seg.file.ReadAt(p, r.Pos+off)
+	n, err := r.seg.file.Held().ReadAt(p, r.Pos+off)
 	if err == nil && short {
 		err = io.EOF
 	}
@@ -69,7 +69,7 @@ func (r Region) Append(dst []byte) ([]byte, error) {
 	}
 	n := len(dst)
 	dst = append(dst, make([]byte, r.Len)...)
-	if m, err := r.seg.file.ReadAt(dst[n:], r.Pos); m < r.Len {
+	if m, err := r.seg.file.Held().ReadAt(dst[n:], r.Pos); m < r.Len {
 		return dst[:n], fmt.Errorf("read segment %d at %d: %w", r.seg.base, r.Pos, err)
 	}
 	return dst, nil
@@ -97,7 +97,7 @@ func (l *Log) Read(at moldau.Offset, maxBytes int, upTo moldau.Offset, minOne bo
 			return r, nil
 		}
 		if !errors.Is(err, errDropped) {
-			return Region{}, fmt.Errorf("read log %v at offset %d: %w", l.partition, at, err)
+			return Region{}, fmt.Errorf("read log %v at offset %d: %w", l.partition, at, unopened(err))
 		}
 		if v == l.view.Load() {
 			return Region{}, fmt.Errorf("read log %v at offset %d: %w", l.partition, at, ErrClosed)
@@ -115,8 +115,8 @@ func (l *Log) readView(v *view, at moldau.Offset, maxBytes int, upTo moldau.Offs
 		if s.base >= upTo {
 			break
 		}
-		if !s.acquire() {
-			return Region{}, errDropped
+		if err := s.acquire(); err != nil {
+			return Region{}, err
 		}
 		r, err := l.readSegment(v, i, at, maxBytes, upTo, minOne)
 		if err != nil || r.Len == 0 {
@@ -256,13 +256,13 @@ type page struct {
 	batch [walkWindow]byte
 }
 
-// walk calls fn with the header of each batch of s from pos to end, until fn returns false.
+// walk calls fn with the header of each batch of s, which is held, from pos to end, until fn returns false.
 func (p *page) walk(s *segment, pos int64, end boundary, fn func(pos int64, h record.Batch) bool) error {
 	var window []byte
 	at := pos
 	for pos < end.pos {
 		if off := pos - at; off < 0 || off+record.HeaderLen > int64(len(window)) {
-			b, err := readSome(s.file, p.batch[:min(walkWindow, end.pos-pos)], pos)
+			b, err := readSome(s.file.Held(), p.batch[:min(walkWindow, end.pos-pos)], pos)
 			if err != nil {
 				return err
 			}

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/moldau/moldau"
-	"github.com/moldau/moldau/internal/kit/env"
 	"github.com/moldau/moldau/internal/proto/record"
+	"github.com/moldau/moldau/internal/store/filecache"
 )
 
 // Endings of the files of a segment and of files that are on their way out.
@@ -35,14 +35,13 @@ func logName(base moldau.Offset) string { return stem(base) + logExt }
 // timestampNotLoaded stands in segment.maxTimestamp until the time index has been asked.
 const timestampNotLoaded = math.MinInt64
 
-// segment is one file of batches with its indexes. Readers hold references; the log holds one until it drops the
-// segment. The file is closed with the last of them.
+// segment is one file of batches with its indexes. Readers hold the file; the log owns it until it drops the segment. The
+// segment ends with the last of them.
 type segment struct {
-	fsys env.FS
+	fsys *filecache.FS
 	base moldau.Offset
 	path string // directory and stem
-	file env.File
-	refs atomic.Int32
+	file *filecache.File
 
 	offsets index[offsetEntry]
 	times   index[timeEntry]
@@ -55,7 +54,6 @@ type segment struct {
 	size int64
 
 	// Only the owner of the log uses what follows.
-	keeper         *segment         // shares its file with us and closes it; nil: the file is ours
 	created        time.Time        // when the file came to be, or its modification time at opening
 	firstTimestamp moldau.Timestamp // max timestamp of the first batch; NoTimestamp while empty
 	maxRel         int32            // last offset of the batch with the highest timestamp, less base
@@ -66,9 +64,9 @@ type segment struct {
 }
 
 // newSegment makes the value for the segment at base with its indexes in their files.
-func newSegment(fsys env.FS, dir string, base moldau.Offset) *segment {
+func newSegment(fsys *filecache.FS, dir string, base moldau.Offset) *segment {
 	s := &segment{fsys: fsys, base: base, path: filepath.Join(dir, stem(base)), next: base, firstTimestamp: moldau.NoTimestamp}
-	s.refs.Store(1)
+	s.file = fsys.File(s.path + logExt)
 	s.offsets.name = s.path + indexExt
 	s.times.name = s.path + timeExt
 	s.maxTimestamp.Store(timestampNotLoaded)
@@ -76,34 +74,28 @@ func newSegment(fsys env.FS, dir string, base moldau.Offset) *segment {
 }
 
 // createSegment makes an empty segment, ready to be appended to. Leftovers of the same name are replaced.
-func createSegment(fsys env.FS, dir string, base moldau.Offset, now time.Time) (*segment, error) {
+func createSegment(fsys *filecache.FS, dir string, base moldau.Offset, now time.Time) (*segment, error) {
 	s := newSegment(fsys, dir, base)
 	for _, ext := range [...]string{logExt, indexExt, timeExt, txnExt} {
 		if err := fsys.Remove(s.path + ext); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("make room for segment %d: %w", base, err)
 		}
 	}
-	f, err := fsys.Create(s.path + logExt)
-	if err != nil {
+	if err := s.file.Create(); err != nil {
 		return nil, fmt.Errorf("create segment %d: %w", base, err)
 	}
-	s.file = f
 	s.created = now
 	s.clearIndexes()
 	return s, nil
 }
 
-// openSegment opens an existing segment; its indexes stay in their files, and its end is not yet known.
-func openSegment(fsys env.FS, dir string, base moldau.Offset) (*segment, error) {
+// openSegment makes the value for an existing segment; its files are opened once they are needed, and its end is not yet
+// known.
+func openSegment(fsys *filecache.FS, dir string, base moldau.Offset) (*segment, error) {
 	s := newSegment(fsys, dir, base)
-	f, err := fsys.Open(s.path + logExt)
-	if err != nil {
-		return nil, fmt.Errorf("open segment %d: %w", base, err)
-	}
-	s.file = f
 	info, err := fsys.Stat(s.path + logExt)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open segment %d: %w", base, err), f.Close())
+		return nil, fmt.Errorf("open segment %d: %w", base, err)
 	}
 	s.size = info.Size()
 	s.created = info.ModTime()
@@ -122,33 +114,55 @@ func (s *segment) clearIndexes() {
 	s.indexSynced.Store(false)
 }
 
-// acquire takes a reference. It fails where the last one is gone: the view that led here is outdated.
-func (s *segment) acquire() bool {
-	for {
-		n := s.refs.Load()
-		if n == 0 {
-			return false
-		}
-		if s.refs.CompareAndSwap(n, n+1) {
-			return true
-		}
+// acquire holds the segment's file open, and with it the segment. errDropped: the log has dropped it and nobody holds it any
+// more, so the view that led here is outdated.
+func (s *segment) acquire() error {
+	err := s.file.Acquire()
+	if err == filecache.ErrClosed {
+		return errDropped
 	}
+	return err
 }
 
-// release gives a reference back. Errors of closing a file that was only read, or synced before, tell nothing.
+// release gives back what acquire took.
 func (s *segment) release() {
-	if s.refs.Add(-1) == 0 {
-		_ = s.close()
+	if s.file.Release() {
+		s.end()
 	}
 }
 
-func (s *segment) close() error {
-	err := errors.Join(s.offsets.close(), s.times.close())
-	if s.keeper != nil {
-		s.keeper.release()
+// drop takes the segment from the log, which uses it no more; last tells that nobody else does, or can any more.
+func (s *segment) drop() (last bool) {
+	last = s.file.Drop()
+	if last {
+		s.end()
+	}
+	return last
+}
+
+// end closes what only those who hold the segment use.
+func (s *segment) end() {
+	s.offsets.close()
+	s.times.close()
+}
+
+// keep has all files that readers may still want opened, since their names are about to be taken away.
+func (s *segment) keep() error {
+	if _, err := s.loadAborted(); err != nil {
 		return err
 	}
-	return errors.Join(err, s.file.Close())
+	if err := s.file.Keep(); err != nil {
+		return err
+	}
+	if s.offsets.mem.Load() != nil {
+		return nil
+	}
+	for _, keep := range [...]func(*filecache.FS) error{s.offsets.keep, s.times.keep} {
+		if err := keep(s.fsys); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // full reports whether an index has no room for another entry (L-41).
@@ -226,7 +240,7 @@ func (s *segment) syncIndexes() error {
 	if s.indexSynced.Load() || s.offsets.mem.Load() != nil || s.times.mem.Load() != nil {
 		return nil
 	}
-	for _, open := range [...]func(env.FS) (*indexFile, error){s.offsets.open, s.times.open} {
+	for _, open := range [...]func(*filecache.FS) (*indexFile, error){s.offsets.open, s.times.open} {
 		f, err := open(s.fsys)
 		if err == nil {
 			err = f.Sync()

@@ -76,7 +76,7 @@ func (l *Log) lookup(fn func(v *view) (Stamp, bool, error)) (Stamp, bool, error)
 			return st, ok, nil
 		}
 		if !errors.Is(err, errDropped) {
-			return st, false, fmt.Errorf("look up a timestamp in log %v: %w", l.partition, err)
+			return st, false, fmt.Errorf("look up a timestamp in log %v: %w", l.partition, unopened(err))
 		}
 		if v == l.view.Load() {
 			return st, false, fmt.Errorf("look up a timestamp in log %v: %w", l.partition, ErrClosed)
@@ -86,8 +86,8 @@ func (l *Log) lookup(fn func(v *view) (Stamp, bool, error)) (Stamp, bool, error)
 
 func (v *view) lastTimestamp(i int) (moldau.Timestamp, error) {
 	s := v.segs[i]
-	if !s.acquire() {
-		return 0, errDropped
+	if err := s.acquire(); err != nil {
+		return 0, err
 	}
 	defer s.release()
 	return s.lastTimestamp()
@@ -96,8 +96,8 @@ func (v *view) lastTimestamp(i int) (moldau.Timestamp, error) {
 // searchSegment finds the first record of segment i that is visible, below upTo, and not older than ts.
 func (l *Log) searchSegment(v *view, i int, ts moldau.Timestamp, upTo moldau.Offset) (st Stamp, ok bool, err error) {
 	s := v.segs[i]
-	if !s.acquire() {
-		return st, false, errDropped
+	if err := s.acquire(); err != nil {
+		return st, false, err
 	}
 	defer s.release()
 	if highest, err := s.lastTimestamp(); err != nil || highest < ts {

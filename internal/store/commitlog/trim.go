@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/moldau/moldau"
-	"github.com/moldau/moldau/internal/kit/env"
+	"github.com/moldau/moldau/internal/store/filecache"
 )
 
 // AdvanceStart makes to the first offset that may be read; it does not go back. The caller has compared it with the high
@@ -49,7 +49,7 @@ func (l *Log) Retain(now time.Time, highWatermark moldau.Offset) (Retained, erro
 	}
 	res, err := l.retain(now, highWatermark)
 	if err != nil {
-		return res, l.poison(fmt.Errorf("delete old segments of log %v: %w", l.partition, err))
+		return res, l.refuse(fmt.Errorf("delete old segments of log %v: %w", l.partition, err))
 	}
 	return res, nil
 }
@@ -68,7 +68,7 @@ walk:
 		}
 		old, err := cfg.expired(v.segs[n], now)
 		if err != nil {
-			return res, err
+			return res, unopened(err)
 		}
 		switch {
 		case old:
@@ -85,7 +85,7 @@ walk:
 	}
 	if n == len(v.segs) { // an empty one has to follow
 		err := l.roll(v.tail.end().next, now)
-		if errors.Is(err, ErrNoSpace) {
+		if Transient(err) {
 			n-- // the active one stays until those before it have made room
 			*reason--
 		} else if err != nil {
@@ -170,7 +170,9 @@ func (l *Log) TruncateFullyAndStartAt(at moldau.Offset) error {
 func (l *Log) restart(at moldau.Offset) error {
 	old := l.view.Load().segs
 	for _, s := range old {
-		s.acquire() // readers may come until the next view is out
+		if err := s.acquire(); err != nil { // readers may come until the next view is out
+			return err
+		}
 		defer s.release()
 	}
 	if err := l.buryCondemned(); err != nil {
@@ -212,13 +214,16 @@ func (l *Log) settle(end moldau.Offset) error {
 
 func (l *Log) truncate(v *view, to moldau.Offset) error {
 	i := v.find(to)
+	old, gone := v.segs[i], v.segs[i+1:]
+	if err := old.keep(); err != nil {
+		return err
+	}
 	pg := l.pages.get()
 	cut, err := l.locate(v, i, to, v.bounds(i), pg)
 	l.pages.put(pg)
 	if err != nil {
 		return err
 	}
-	old, gone := v.segs[i], v.segs[i+1:]
 	s, err := l.shorten(old, cut.pos)
 	if err != nil {
 		return err
@@ -233,20 +238,19 @@ func (l *Log) truncate(v *view, to moldau.Offset) error {
 			return err
 		}
 	}
-	if old.refs.CompareAndSwap(1, 0) {
+	if old.drop() {
 		// Nobody holds a region of old, and nobody can get one any more: the file is ours alone, to be written over.
-		if err := errors.Join(old.offsets.close(), old.times.close(), s.file.Truncate(s.size)); err != nil {
+		if err := s.file.Truncate(s.size); err != nil {
 			return err
 		}
 	} else {
 		// Readers hold bytes behind the cut. They keep the file, and we go on in a copy.
-		s.keeper = old
 		own, err := l.copyOf(s)
 		if err != nil {
 			return err
 		}
 		publish(own)
-		s.release()
+		s.drop()
 		s = own
 	}
 	return l.forget(s)
@@ -267,10 +271,10 @@ func (l *Log) forget(s *segment) error {
 	return l.settle(s.next)
 }
 
-// shorten makes an active segment of the first size bytes of old, with which it shares the file.
+// shorten makes an active segment of the first size bytes of old, in the same file.
 func (l *Log) shorten(old *segment, size int64) (*segment, error) {
 	s := newSegment(l.fsys, l.dir, old.base)
-	s.file, s.created, s.size = old.file, old.created, size
+	s.created, s.size = old.created, size
 	s.clearIndexes()
 	sc := new(scanner)
 	for sc.reset(s.file, 0, size); sc.pos < size; {
@@ -296,6 +300,7 @@ func (l *Log) copyOf(s *segment) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
+	own.file.Drop()
 	own.file, err = l.copyPrefix(s, s.size)
 	return own, err
 }
@@ -304,15 +309,14 @@ func (l *Log) copyOf(s *segment) (*segment, error) {
 const copyBuffer = 256 << 10
 
 // copyPrefix puts a copy of the first n bytes of old in the place of its file, which readers keep open.
-func (l *Log) copyPrefix(old *segment, n int64) (f env.File, err error) {
+func (l *Log) copyPrefix(old *segment, n int64) (*filecache.File, error) {
 	name := old.path + logExt
 	tmp := name + tmpExt
 	if err := l.fsys.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	if f, err = l.fsys.Create(tmp); err != nil {
-		return nil, err
-	}
+	f := l.fsys.File(tmp)
+	err := f.Create()
 	buf := make([]byte, min(n, copyBuffer))
 	for at := int64(0); at < n && err == nil; at += int64(len(buf)) {
 		buf = buf[:min(n-at, int64(len(buf)))]
@@ -327,7 +331,9 @@ func (l *Log) copyPrefix(old *segment, n int64) (f env.File, err error) {
 		err = l.fsys.Rename(tmp, name)
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		f.Drop()
+		return nil, err
 	}
+	f.Renamed(name)
 	return f, nil
 }
