@@ -35,7 +35,9 @@ const (
 
 var (
 	seamed = []string{"internal"}
-	seams  = []string{"internal/kit/env", "internal/node/status/process", "internal/node/status/process_linux"} // the last two tell the figures of this very process
+	seams  = []string{"internal/kit/env",
+		"internal/kit/script",                                                // plays scripts for tests
+		"internal/node/status/process", "internal/node/status/process_linux"} // tell the figures of this very process
 	pure   = []string{"internal/core"}
 	silent = []string{"internal/core", "internal/store", "internal/proto"}
 

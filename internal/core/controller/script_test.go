@@ -3,8 +3,6 @@ package controller
 import (
 	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -13,6 +11,7 @@ import (
 
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/core/metadata"
+	"github.com/moldau/moldau/internal/kit/script"
 	"github.com/moldau/moldau/internal/proto/config"
 	"github.com/moldau/moldau/internal/proto/schema"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -34,48 +33,10 @@ var rewrite = flag.Bool("rewrite", false, "write what the scripts in testdata pr
 // Requests print their response, an element a line, and + for each record. Of the configuration in a CreateTopics response
 // only what is not a default is printed, and the number of all.
 func TestScripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no scripts", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) { play(t, file) })
-	}
-}
-
-func play(t *testing.T, file string) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := newStage(t)
-	var out strings.Builder
-	for i, block := range strings.Split(strings.TrimSpace(string(text)), "\n\n") {
-		if i > 0 {
-			out.WriteString("\n")
-		}
-		command, want, _ := strings.Cut(block, "\n----")
-		var lines []string
-		for line := range strings.SplitSeq(command, "\n") {
-			if !strings.HasPrefix(line, "#") {
-				lines = append(lines, line)
-			}
-		}
-		out.WriteString(command + "\n")
-		if len(lines) == 0 {
-			continue
-		}
-		got := strings.TrimRight(s.run(strings.Join(lines, "\n")), "\n")
-		out.WriteString(strings.TrimRight("----\n"+got, "\n") + "\n")
-		if want = strings.Trim(want, "\n"); !*rewrite && got != want {
-			t.Errorf("%s\nprints\n%s\nand should print\n%s", command, got, want)
-		}
-	}
-	if *rewrite {
-		if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	script.Play(t, *rewrite, func(t *testing.T) func([]string) string {
+		s := newStage(t)
+		return func(commands []string) string { return s.run(strings.Join(commands, "\n")) }
+	})
 }
 
 // stage is a cluster on which a script plays.

@@ -3,8 +3,6 @@ package replica
 import (
 	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +10,7 @@ import (
 	"time"
 
 	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/kit/script"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write what the scripts in testdata print as what they should print")
@@ -28,44 +27,17 @@ var rewrite = flag.Bool("rewrite", false, "write what the scripts in testdata pr
 //
 // After a block the high watermark is printed, with a + where the last command advanced it.
 func TestScripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no scripts", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) { play(t, file) })
-	}
-}
-
-func play(t *testing.T, file string) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := stage{now: time.Unix(1000, 0)}
-	var out strings.Builder
-	for i, block := range strings.Split(strings.TrimSpace(string(text)), "\n\n") {
-		if i > 0 {
-			out.WriteString("\n")
-		}
-		commands, want, _ := strings.Cut(block, "\n----\n")
-		var got strings.Builder
-		for command := range strings.SplitSeq(commands, "\n") {
-			if !strings.HasPrefix(command, "#") {
-				got.WriteString(s.run(t, command))
+	script.Play(t, *rewrite, func(t *testing.T) func([]string) string {
+		s := stage{now: time.Unix(1000, 0)}
+		return func(commands []string) string {
+			var out strings.Builder
+			for _, command := range commands {
+				out.WriteString(s.run(t, command))
 			}
+			fmt.Fprintf(&out, "high watermark %d%s\n", s.leader.HighWatermark(), map[bool]string{true: " +"}[s.out.Advanced])
+			return out.String()
 		}
-		fmt.Fprintf(&got, "high watermark %d%s\n", s.leader.HighWatermark(), map[bool]string{true: " +"}[s.out.Advanced])
-		fmt.Fprintf(&out, "%s\n----\n%s", commands, got.String())
-		if strings.TrimSpace(want) != strings.TrimSpace(got.String()) && !*rewrite {
-			t.Errorf("%s\nprints\n%s\nand should print\n%s", commands, got.String(), want)
-		}
-	}
-	if *rewrite {
-		if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	})
 }
 
 // stage is a leadership on which a script plays.
