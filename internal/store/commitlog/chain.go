@@ -12,17 +12,13 @@ type chain struct {
 	base  moldau.Offset // of the segment
 	next  moldau.Offset // the lowest base offset
 	epoch moldau.LeaderEpoch
-	dense bool // no offset may be missing
 }
 
 // follows returns a torn where a batch with the header h cannot stand behind what was there before. Offsets may be missing,
 // as compaction leaves them; they never repeat.
 func (c chain) follows(h record.Batch) error {
 	switch {
-	case h.BaseOffset() < c.next, c.dense && h.BaseOffset() > c.next:
-		if c.dense {
-			return torn{fmt.Sprintf("offset %d, where %d has to be", h.BaseOffset(), c.next)}
-		}
+	case h.BaseOffset() < c.next:
 		return torn{fmt.Sprintf("offset %d, where at least %d has to be", h.BaseOffset(), c.next)}
 	case h.LastOffset()-c.base > maxRelative:
 		return torn{fmt.Sprintf("offset %d is too far from the segment's base", h.LastOffset())}
