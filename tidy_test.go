@@ -44,8 +44,10 @@ var layers = []layer{
 		"a partition glues one log to its arithmetic; who asks and who is told is not its concern"},
 	{"internal/node/quorum", []string{".", "internal/kit", "internal/proto", "internal/store"},
 		"the quorum agrees on bytes; what they mean is its machine's concern"},
+	{"internal/node/coordinator", []string{".", "internal/kit", "internal/proto", "internal/core/rsm", "internal/store", "internal/node/partition"},
+		"a coordinator runs machines of any kind over a partition; what they decide is not its concern"},
 	{"internal/node/api", []string{".", "internal/kit", "internal/proto", "internal/core", "internal/store",
-		"internal/node/partition", "internal/node/quorum", "internal/node/server"},
+		"internal/node/coordinator", "internal/node/partition", "internal/node/quorum", "internal/node/server"},
 		"handlers use the parts of a node and never wire them"},
 	{"internal/node/status", []string{".", "internal/kit", "internal/proto", "internal/core", "internal/store",
 		"internal/node/partition", "internal/node/quorum", "internal/node/server"},
@@ -75,7 +77,7 @@ type grant struct {
 
 var grants = []grant{
 	{"github.com/twmb/franz-go/pkg/kmsg",
-		[]string{"internal/proto/wire", "internal/core/controller", "internal/node/api", "internal/node/broker", "cmd", "bench"},
+		[]string{"internal/proto/wire", "internal/core/controller", "internal/core/group", "internal/node/api", "internal/node/broker", "cmd", "bench"},
 		"message structs are for those who decode and answer requests; below them the words are ours"},
 	{"github.com/twmb/franz-go", []string{"cmd", "bench"},
 		"that is a client; the broker is not one"},

@@ -17,6 +17,10 @@ const toolTimeout = 2 * time.Minute
 // classes are the tools by the names that their scripts have in the distribution.
 var classes = map[string]string{
 	"kafka-topics":              "org.apache.kafka.tools.TopicCommand",
+	"kafka-consumer-groups":     "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+	"kafka-groups":              "org.apache.kafka.tools.GroupsCommand",
+	"kafka-verifiable-consumer": "org.apache.kafka.tools.VerifiableConsumer",
+	"kafka-verifiable-producer": "org.apache.kafka.tools.VerifiableProducer",
 	"kafka-console-producer":    "org.apache.kafka.tools.ConsoleProducer",
 	"kafka-console-consumer":    "org.apache.kafka.tools.consumer.ConsoleConsumer",
 	"kafka-acls":                "org.apache.kafka.tools.AclCommand",

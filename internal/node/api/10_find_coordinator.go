@@ -2,13 +2,14 @@ package api
 
 // FindCoordinator (key 10), versions 0–6
 //
-// Behaviour: no coordinator exists yet, so every key is answered COORDINATOR_NOT_AVAILABLE with a message that says so, and
-// the broker's log names who asked. A code that is not retriable would stop clients that read by partition, and only name
-// a group since their library wants one.
+// Behaviour: names the broker that coordinates a group. The first to ask has __consumer_offsets made, and is answered when
+// its partitions are open (C-41). Transactional ids and share groups have no coordinator yet: COORDINATOR_NOT_AVAILABLE
+// with a message that says so, and the broker's log names who asked.
 // Version notes: v1 key types; v4 many keys, an answer each (KIP-699); v6 share groups (KIP-932).
-// Differs from Apache: internal topics are not created by asking.
+// Differs from Apache: who has the topic made need not ask a second time.
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,7 +19,11 @@ import (
 
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/core/access"
+	"github.com/moldau/moldau/internal/core/controller"
+	"github.com/moldau/moldau/internal/core/metadata"
 	"github.com/moldau/moldau/internal/node/server"
+	"github.com/moldau/moldau/internal/proto/schema"
+	"github.com/moldau/moldau/internal/proto/wire"
 )
 
 // Types of coordinators.
@@ -28,19 +33,60 @@ const (
 	shareCoordinator = 2
 )
 
-const noCoordinator = "this broker does not serve consumer groups and transactions yet; read partitions directly, without a group"
+const noCoordinator = "this broker does not serve transactions and share groups yet"
 
-func findCoordinator(b *Broker, c *server.Call, req *kmsg.FindCoordinatorRequest) kmsg.Response {
+func findCoordinator(b *Broker, c *server.Call, req *kmsg.FindCoordinatorRequest) server.Pending {
 	resp := kmsg.NewPtrFindCoordinatorResponse()
+	if !b.wantsGroups(c, req) || b.Metadata.Image().Topic(moldau.OffsetsTopic) != nil {
+		b.fillCoordinators(c, req, resp)
+		return answer(resp, c.Version)
+	}
+	caller, deadline := *c, c.Arrived.Add(openWait) // the handler is over when the topic is there
+	return changeThen(b, c, func(head *metadata.Image) (*kmsg.FindCoordinatorResponse, []schema.Record) {
+		return resp, b.internalTopic(head, moldau.OffsetsTopic)
+	}, func(resp *kmsg.FindCoordinatorResponse, closed <-chan struct{}) {
+		b.awaitOpen([]string{moldau.OffsetsTopic}, deadline, closed)
+		b.fillCoordinators(&caller, req, resp)
+	})
+}
+
+// wantsGroups reports whether the coordinator of a group is asked for that the caller may know of.
+func (b *Broker) wantsGroups(c *server.Call, req *kmsg.FindCoordinatorRequest) bool {
+	if c.Version < 4 {
+		req.CoordinatorKeys = []string{req.CoordinatorKey}
+	}
+	return req.CoordinatorType == groupCoordinator && slices.ContainsFunc(req.CoordinatorKeys, func(key string) bool {
+		return b.groupAccess(c, access.Describe, key) == moldau.None
+	})
+}
+
+// internalTopic makes a coordinator's topic where it is not there; none where no broker can take it.
+func (b *Broker) internalTopic(head *metadata.Image, name string) []schema.Record {
+	if head.Topic(name) != nil {
+		return nil
+	}
+	env := b.command()
+	req := kmsg.NewPtrCreateTopicsRequest()
+	req.Topics = []kmsg.CreateTopicsRequestTopic{controller.AutoTopic(head, name, env)}
+	resp, recs := controller.CreateTopics(head, req, env)
+	if t := resp.Topics[0]; t.ErrorCode != 0 {
+		b.Logger.Error("an internal topic cannot be made", "topic", name, "code", moldau.Code(t.ErrorCode).String(), "reason", *t.ErrorMessage)
+	}
+	return recs
+}
+
+func (b *Broker) fillCoordinators(c *server.Call, req *kmsg.FindCoordinatorRequest, resp *kmsg.FindCoordinatorResponse) {
 	if c.Version < 4 {
 		one := b.coordinator(c, req.CoordinatorType, req.CoordinatorKey)
-		resp.ErrorCode, resp.ErrorMessage, resp.NodeID, resp.Port = one.ErrorCode, one.ErrorMessage, one.NodeID, one.Port
-		return resp
+		if one.ErrorCode == 0 {
+			one.ErrorMessage = text("%s", moldau.None) // as Kafka has it in these versions
+		}
+		resp.ErrorCode, resp.ErrorMessage, resp.NodeID, resp.Host, resp.Port = one.ErrorCode, one.ErrorMessage, one.NodeID, one.Host, one.Port
+		return
 	}
 	for _, key := range req.CoordinatorKeys {
 		resp.Coordinators = append(resp.Coordinators, b.coordinator(c, req.CoordinatorType, key))
 	}
-	return resp
 }
 
 func (b *Broker) coordinator(c *server.Call, kind int8, key string) kmsg.FindCoordinatorResponseCoordinator {
@@ -61,9 +107,27 @@ func (b *Broker) coordinator(c *server.Call, kind int8, key string) kmsg.FindCoo
 		return refuse(moldau.InvalidRequest, "unknown type of coordinator")
 	case kind == shareCoordinator && !isSharePartition(key):
 		return refuse(moldau.InvalidRequest, "the key of a share partition is group:topicId:partition")
+	case kind == groupCoordinator:
+		leader, at, ok := b.coordinates(c, moldau.OffsetsTopic, key)
+		if !ok {
+			return refuse(moldau.CoordinatorNotAvailable, "the partition of "+moldau.OffsetsTopic+" that holds the group has no leader")
+		}
+		out.NodeID, out.Host, out.Port = int32(leader.ID), at.Host, at.Port
+		return out
 	}
 	b.asked.tell(b, c, key)
 	return refuse(moldau.CoordinatorNotAvailable, noCoordinator)
+}
+
+// coordinates finds the broker that leads the partition of an internal topic which holds a key, and where it is on the
+// caller's listener (W-8).
+func (b *Broker) coordinates(c *server.Call, name, key string) (wire.CurrentLeader, wire.NodeEndpoint, bool) {
+	im := b.Metadata.Image()
+	topic := im.Topic(name)
+	if topic == nil {
+		return wire.CurrentLeader{}, wire.NodeEndpoint{}, false
+	}
+	return leaderOf(im, c.Listener, topic, partitionOf(key, len(topic.Partitions)))
 }
 
 // asked remembers which keys coordinators were asked for. Clients ask again and again without a word to their users, so

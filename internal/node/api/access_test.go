@@ -37,6 +37,55 @@ var needs = map[wire.Key]struct {
 		r.CoordinatorKeys, r.CoordinatorKey = []string{"g"}, "g"
 		return r
 	}, []access.Action{{Operation: access.Describe, Resource: access.Group, Name: "g"}}},
+	wire.OffsetCommit: {func() kmsg.Request {
+		r := kmsg.NewPtrOffsetCommitRequest()
+		r.Group = "g"
+		t := kmsg.NewOffsetCommitRequestTopic()
+		t.Topic, t.Partitions = "t", []kmsg.OffsetCommitRequestTopicPartition{kmsg.NewOffsetCommitRequestTopicPartition()}
+		r.Topics = append(r.Topics, t)
+		return r
+	}, groupAction(access.Read)},
+	wire.OffsetFetch: {func() kmsg.Request {
+		r := kmsg.NewPtrOffsetFetchRequest()
+		r.Group, r.Groups = "g", []kmsg.OffsetFetchRequestGroup{{Group: "g"}}
+		return r
+	}, groupAction(access.Describe)},
+	wire.JoinGroup: {func() kmsg.Request {
+		r := kmsg.NewPtrJoinGroupRequest()
+		r.Group = "g"
+		return r
+	}, groupAction(access.Read)},
+	wire.Heartbeat: {func() kmsg.Request {
+		r := kmsg.NewPtrHeartbeatRequest()
+		r.Group = "g"
+		return r
+	}, groupAction(access.Read)},
+	wire.LeaveGroup: {func() kmsg.Request {
+		r := kmsg.NewPtrLeaveGroupRequest()
+		r.Group = "g"
+		return r
+	}, groupAction(access.Read)},
+	wire.SyncGroup: {func() kmsg.Request {
+		r := kmsg.NewPtrSyncGroupRequest()
+		r.Group, r.ProtocolType, r.Protocol = "g", kmsg.StringPtr("consumer"), kmsg.StringPtr("range")
+		return r
+	}, groupAction(access.Read)},
+	wire.DescribeGroups: {func() kmsg.Request {
+		r := kmsg.NewPtrDescribeGroupsRequest()
+		r.Groups = []string{"g"}
+		return r
+	}, groupAction(access.Describe)},
+	wire.ListGroups: {func() kmsg.Request { return kmsg.NewPtrListGroupsRequest() }, clusterAction(access.Describe)},
+	wire.DeleteGroups: {func() kmsg.Request {
+		r := kmsg.NewPtrDeleteGroupsRequest()
+		r.Groups = []string{"g"}
+		return r
+	}, groupAction(access.Delete)},
+	wire.OffsetDelete: {func() kmsg.Request {
+		r := kmsg.NewPtrOffsetDeleteRequest()
+		r.Group = "g"
+		return r
+	}, groupAction(access.Delete)},
 	wire.SaslHandshake: {request: func() kmsg.Request { return kmsg.NewPtrSASLHandshakeRequest() }},
 	wire.ApiVersions: {request: func() kmsg.Request {
 		r := kmsg.NewPtrApiVersionsRequest()
@@ -116,6 +165,10 @@ var needs = map[wire.Key]struct {
 
 func topicAction(op access.Operation) []access.Action {
 	return []access.Action{{Operation: op, Resource: access.Topic, Name: "t"}}
+}
+
+func groupAction(op access.Operation) []access.Action {
+	return []access.Action{{Operation: op, Resource: access.Group, Name: "g"}}
 }
 
 func clusterAction(op access.Operation) []access.Action {

@@ -65,6 +65,7 @@ type Options struct {
 	Config     Config
 	Metadata   Metadata
 	Partitions *partition.Table
+	Groups     *GroupCoordinator
 	Authorizer access.Authorizer
 	LogDirs    func() []LogDir
 	// SaveLogStarts makes the starts of logs durable that DeleteRecords has moved.

@@ -12,8 +12,10 @@ import (
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/core/access"
 	"github.com/moldau/moldau/internal/core/controller"
+	"github.com/moldau/moldau/internal/core/group"
 	"github.com/moldau/moldau/internal/core/metadata"
 	"github.com/moldau/moldau/internal/kit/env"
+	"github.com/moldau/moldau/internal/node/coordinator"
 	"github.com/moldau/moldau/internal/node/partition"
 	"github.com/moldau/moldau/internal/node/quorum"
 	"github.com/moldau/moldau/internal/node/server"
@@ -66,7 +68,7 @@ func (r *recorder) take() []access.Action {
 
 func newHarness(t testing.TB) *harness {
 	t.Helper()
-	static := map[string]string{}
+	static := map[string]string{"offsets.topic.num.partitions": "2"}
 	broker, err := config.ResolveBroker(static)
 	if err != nil {
 		t.Fatal(err)
@@ -83,8 +85,12 @@ func newHarness(t testing.TB) *harness {
 		}
 	}
 	e := env.Real()
+	settings := group.Config{SessionTimeoutMax: time.Hour, MembersMax: 100, MetadataBytesMax: 4096, OffsetRetention: time.Hour, OffsetCheck: time.Hour}
+	groups := coordinator.New(coordinator.Kind[*group.Groups, group.Record]{
+		Name: "groups", New: func() *group.Groups { return group.New(settings) }, Encode: group.Encode, Decode: group.Decode,
+	}, coordinator.Options{Env: e, Logger: logger, Loops: 2})
 	h.Broker = New(Options{
-		Env: e, Logger: logger, Metadata: h, Partitions: partition.NewTable(), Authorizer: h.auth,
+		Env: e, Logger: logger, Metadata: h, Partitions: partition.NewTable(), Groups: groups, Authorizer: h.auth,
 		LogDirs: func() []LogDir { return []LogDir{{Path: h.dir, Total: 2, Free: 1}} }, SaveLogStarts: func() error { return nil }, NewUUID: func() moldau.UUID { return moldau.NewUUID(env.Real().Rand) },
 		Config: Config{
 			ClusterID: "test-cluster", Self: 1, Broker: &broker, Static: static, AutoCreateTopics: true,
@@ -110,6 +116,7 @@ func newHarness(t testing.TB) *harness {
 		return recs
 	})
 	t.Cleanup(func() {
+		groups.Stop()
 		for _, p := range h.Partitions.All() {
 			if log := p.Gone(); log != nil {
 				_ = log.Close()
@@ -130,6 +137,9 @@ func (h *harness) commit(decide func(*metadata.Image) []schema.Record) {
 		case metadata.BecomeLeader:
 			h.lead(s)
 		case metadata.Delete:
+			if s.Topic == moldau.OffsetsTopic {
+				h.Groups.Resign(s.Partition)
+			}
 			if p := h.Partitions.Remove(s.TopicID, s.Partition); p != nil {
 				if log := p.Gone(); log != nil {
 					_ = log.Close()
@@ -148,6 +158,9 @@ func (h *harness) lead(s metadata.BecomeLeader) {
 	}
 	if err := p.Lead(partition.Leadership{Self: 1, Epoch: s.LeaderEpoch, Replicas: s.Replicas, InSync: s.ISR}); err != nil {
 		h.t.Error(err)
+	}
+	if s.Topic == moldau.OffsetsTopic {
+		h.Groups.Lead(p)
 	}
 	if !p.Loading() {
 		return

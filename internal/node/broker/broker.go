@@ -66,6 +66,7 @@ type Broker struct {
 	cluster    *cluster
 	partitions *partition.Table
 	flusher    *partition.Flusher
+	groups     *api.GroupCoordinator
 	stats      topicStats
 	scrubs     atomic.Pointer[[]*scrub]
 	codecs     record.Codecs
@@ -250,8 +251,10 @@ func (b *Broker) giveBack(d *logDir, epoch moldau.BrokerEpoch) {
 // bind makes the API and takes the ports, so that their numbers are known. Nothing is accepted yet.
 func (b *Broker) bind(authorizer access.Authorizer) error {
 	b.flusher = partition.NewFlusher(b.logger)
+	b.groups = b.newGroups()
+	b.onStop(b.groups.Stop)
 	b.api = api.New(api.Options{
-		Env: b.env, Logger: b.logger, Metadata: b.cluster, Partitions: b.partitions, Authorizer: authorizer,
+		Env: b.env, Logger: b.logger, Metadata: b.cluster, Partitions: b.partitions, Groups: b.groups, Authorizer: authorizer,
 		LogDirs: b.storage.describe, SaveLogStarts: func() error { return b.checkpoint(commitlog.LogStarts, logStart) }, NewUUID: func() moldau.UUID { return moldau.NewUUID(b.env.Rand) },
 		Config: api.Config{
 			ClusterID: b.identity.ClusterID, Self: b.config.NodeID, Broker: &b.config, Static: b.static,
@@ -425,6 +428,7 @@ func (b *Broker) serve() error {
 		b.watch(ctx)
 	})
 	b.onStop(func() { cancel(); tasks.Wait() })
+	b.onStop(b.groups.Stop) // before the logs, for it writes to them
 	if err := b.cluster.follow(b.reconcile); err != nil {
 		return err
 	}

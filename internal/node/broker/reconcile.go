@@ -26,8 +26,12 @@ func (b *Broker) reconcile(delta *metadata.Delta) {
 		case metadata.BecomeFollower:
 			// A single broker never follows; the step comes with replication.
 		case metadata.Delete:
+			b.resign(s.Topic, s.Partition)
 			if p := b.partitions.Remove(s.TopicID, s.Partition); p != nil {
 				b.storage.remove(p)
+			}
+			if s.Partition == 0 {
+				b.forgetOffsets(s.Topic)
 			}
 			b.stats.fold(s.Topic)
 		case metadata.Reconfigure:
@@ -71,7 +75,9 @@ func (c *change) lead(s metadata.BecomeLeader) {
 	})
 	if err != nil {
 		b.logger.Error("a partition cannot be led; it is offline", "partition", p.Name.String(), "error", err)
+		return
 	}
+	b.coordinate(p)
 }
 
 // admit enters a partition that this broker has not had since it started, and has its log opened.

@@ -43,6 +43,13 @@ func (p *Partition) Append(b record.Batch, all bool, w Waiter, index int) (Appen
 	return res, code, err
 }
 
+// Takes reports whether an append with acks=all would be taken now, as far as the partition itself is concerned.
+func (p *Partition) Takes() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.refusal() == moldau.None && p.mu.leader != nil && p.mu.leader.EnoughInSync()
+}
+
 func (p *Partition) appendLocked(b record.Batch, all bool) (Appended, news, moldau.Code, error) {
 	if code := p.refusal(); code != moldau.None {
 		return Appended{}, news{}, code, p.failureLocked()

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/core/group"
 	"github.com/moldau/moldau/internal/core/metadata"
 	"github.com/moldau/moldau/internal/kit/metric"
 	"github.com/moldau/moldau/internal/node/partition"
@@ -64,6 +65,15 @@ type Reading struct {
 	Done, Total int64 // bytes
 }
 
+// Groups is the groups that a broker coordinates, and how near their coordinator is to its limits.
+type Groups struct {
+	ByState        map[group.State]int
+	Offsets        int // committed
+	Active         int // partitions of __consumer_offsets whose groups are served
+	Loading        int // partitions of __consumer_offsets that are being read
+	Waiting, Limit int // commands
+}
+
 // Source is what the pages tell of. Its methods are called from any goroutine, at any time, also while the broker starts
 // and stops.
 type Source interface {
@@ -80,6 +90,8 @@ type Source interface {
 	Scrubs() Scrubs
 	Recovery() Recovery
 	Server() *server.Metrics
+	// Groups is what this broker coordinates.
+	Groups() Groups
 	// FetchSessions is the number of fetch sessions, the partitions in them, and how many had to make room.
 	FetchSessions() (count, partitions int, evictions int64)
 	// Files is the files of logs that are open.
@@ -143,6 +155,7 @@ func (p pages) writeMetrics(w io.Writer) {
 	s.requests()
 	s.cluster()
 	s.quorum()
+	s.groups()
 	s.limits()
 	s.idle(p.Options, p.share)
 	s.process(p.Options)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/core/group"
 	"github.com/moldau/moldau/internal/core/metadata"
 	"github.com/moldau/moldau/internal/kit/env"
 	"github.com/moldau/moldau/internal/kit/env/memfs"
@@ -56,6 +57,9 @@ func (s *source) Recovery() Recovery                       { return s.recovery }
 func (s *source) Server() *server.Metrics                  { return s.server }
 func (s *source) Files() filecache.Stats {
 	return filecache.Stats{Open: 6, Limit: 512, Opens: 20, Evictions: 14}
+}
+func (s *source) Groups() Groups {
+	return Groups{ByState: map[group.State]int{group.Stable: 3, group.Empty: 1}, Offsets: 12, Active: 49, Loading: 1, Waiting: 2, Limit: 10}
 }
 func (s *source) FetchSessions() (count, partitions int, evictions int64) {
 	return 3, 40, 5
@@ -196,11 +200,16 @@ func TestMetrics(t *testing.T) {
 		`kafka_server_raft_metrics_log_end_offset`:                                       "11",
 		`kafka_server_broker_metadata_metrics_last_applied_record_offset`:                "9",
 		`moldau_connections`: "2",
-		`moldau_request_memory_limit_bytes{listener="PLAINTEXT"}`: strconv.Itoa(1 << 25),
-		`moldau_request_memory_used_bytes{listener="PLAINTEXT"}`:  "0",
-		`moldau_metadata_commands_waiting`:                        "1",
-		`moldau_log_directory_free_bytes{directory="/data/a"}`:    "400",
-		`process_cpu_seconds_total`:                               "1.5",
+		`moldau_request_memory_limit_bytes{listener="PLAINTEXT"}`:                strconv.Itoa(1 << 25),
+		`moldau_request_memory_used_bytes{listener="PLAINTEXT"}`:                 "0",
+		`kafka_coordinator_group_groupmetadatamanager_numgroups`:                 "4",
+		`kafka_coordinator_group_groupmetadatamanager_numgroupsstable`:           "3",
+		`kafka_coordinator_group_groupmetadatamanager_numoffsets`:                "12",
+		`kafka_server_group_coordinator_metrics_num_partitions{state="loading"}`: "1",
+		`moldau_group_commands_waiting`:                                          "2",
+		`moldau_metadata_commands_waiting`:                                       "1",
+		`moldau_log_directory_free_bytes{directory="/data/a"}`:                   "400",
+		`process_cpu_seconds_total`:                                              "1.5",
 		`kafka_network_socketserver_networkprocessoravgidle_percent`: strconv.FormatFloat(
 			1-1.5/60/float64(runtime.GOMAXPROCS(0)), 'f', -1, 64),
 		`kafka_server_replicamanager_produceridcount`: "0",

@@ -33,6 +33,8 @@ type Broker struct {
 	TransactionTopic         InternalTopic
 	ShareTopic               InternalTopic
 
+	Groups Groups
+
 	SocketRequestMaxBytes        int32 // of one request
 	RequestMemoryBytes           int64 // of the requests that one listener holds, at least SocketRequestMaxBytes
 	MessageMaxBytes              int32 // of one batch where the topic does not say
@@ -61,6 +63,18 @@ type Broker struct {
 
 	LogFormat string // text or json
 	LogLevel  string // debug, info, warn or error
+}
+
+// Groups is how the group coordinator treats classic groups and the offsets of all groups.
+type Groups struct {
+	Loops                  int32 // group.coordinator.threads
+	SessionTimeoutMin      time.Duration
+	SessionTimeoutMax      time.Duration
+	InitialDelay           time.Duration // before the first rebalance of an empty group
+	MembersMax             int32
+	OffsetMetadataBytesMax int32
+	OffsetRetention        time.Duration
+	OffsetRetentionCheck   time.Duration
 }
 
 // InternalTopic is how a coordinator's topic is made.
@@ -92,6 +106,7 @@ func ResolveBrokerLayers(l Layers) (Broker, error) {
 	r.advertised(&b)
 	r.quorum(&b)
 	r.topics(&b)
+	r.groups(&b)
 	r.requests(&b)
 	r.connections(&b)
 	r.background(&b)
@@ -163,6 +178,20 @@ func (r *reader) topics(b *Broker) {
 	b.OffsetsTopic = r.internalTopic("offsets.topic.", "")
 	b.TransactionTopic = r.internalTopic("transaction.state.log.", "transaction.state.log.min.isr")
 	b.ShareTopic = r.internalTopic("share.coordinator.state.topic.", "share.coordinator.state.topic.min.isr")
+}
+
+func (r *reader) groups(b *Broker) {
+	b.Groups = Groups{
+		Loops:             r.i32("group.coordinator.threads"),
+		SessionTimeoutMin: r.ms("group.min.session.timeout.ms"), SessionTimeoutMax: r.ms("group.max.session.timeout.ms"),
+		InitialDelay: r.ms("group.initial.rebalance.delay.ms"), MembersMax: r.i32("group.max.size"),
+		OffsetMetadataBytesMax: r.i32("offset.metadata.max.bytes"),
+		OffsetRetention:        time.Duration(r.i32("offsets.retention.minutes")) * time.Minute,
+		OffsetRetentionCheck:   r.ms("offsets.retention.check.interval.ms"),
+	}
+	if g := b.Groups; g.SessionTimeoutMin > g.SessionTimeoutMax {
+		r.fail("group.min.session.timeout.ms is more than group.max.session.timeout.ms: no member could join a group")
+	}
 }
 
 // internalTopic reads the keys behind prefix. minISR names the key for the in-sync replicas, or is empty.

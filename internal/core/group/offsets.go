@@ -1,0 +1,317 @@
+package group
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/core/rsm"
+)
+
+// offsets is what a group has committed.
+type offsets struct {
+	byPartition map[moldau.TopicPartition]Offset
+}
+
+// Offset is a committed position in a partition.
+type Offset struct {
+	Next     moldau.Offset // the record that the group reads next
+	Epoch    moldau.LeaderEpoch
+	Metadata string
+	At       time.Time // of the commit
+	Expires  time.Time // where the commit came with a retention time of its own; else zero
+}
+
+func (o *offsets) replay(at moldau.TopicPartition, v *kmsg.OffsetCommitValue, _ moldau.Offset) {
+	if v == nil {
+		delete(o.byPartition, at)
+		return
+	}
+	if o.byPartition == nil {
+		o.byPartition = map[moldau.TopicPartition]Offset{}
+	}
+	c := Offset{Next: moldau.Offset(v.Offset), Epoch: moldau.LeaderEpoch(v.LeaderEpoch), Metadata: v.Metadata, At: time.UnixMilli(v.CommitTimestamp)}
+	if v.Version < offsetValueVersion {
+		c.Epoch = moldau.NoEpoch // which older values cannot say
+	}
+	if v.Version == offsetExpiryVersion && v.ExpireTimestamp >= 0 {
+		c.Expires = time.UnixMilli(v.ExpireTimestamp)
+	}
+	o.byPartition[at] = c
+}
+
+// in reports whether there is an offset in the topic.
+func (o *offsets) in(topic string) bool {
+	for at := range o.byPartition { // order does not matter: any will do
+		if at.Topic == topic {
+			return true
+		}
+	}
+	return false
+}
+
+// sorted lists the partitions by topic and number.
+func (o *offsets) sorted() []moldau.TopicPartition {
+	list := make([]moldau.TopicPartition, 0, len(o.byPartition))
+	for at := range o.byPartition { // order does not matter: they are sorted below
+		list = append(list, at)
+	}
+	slices.SortFunc(list, func(a, b moldau.TopicPartition) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	return list
+}
+
+// Commit is an OffsetCommit whose topics were resolved.
+type Commit struct {
+	Group, Member string
+	Instance      *string
+	Generation    int32
+	Version       int16         // of the request
+	Retention     time.Duration // of these offsets alone (versions 2 to 4); negative: as the broker has it
+	Offsets       []CommitOffset
+}
+
+// CommitOffset is one position in a Commit.
+type CommitOffset struct {
+	At       moldau.TopicPartition
+	Next     moldau.Offset
+	Epoch    moldau.LeaderEpoch
+	Metadata string
+}
+
+// CommitOffsets takes positions. The reply is a code for each, a []moldau.Code (G-8, G-9).
+func (s *Groups) CommitOffsets(now time.Time, to rsm.Ticket, c *Commit) Output {
+	return s.step(s.find(c.Group), now, func(t *turn) {
+		codes := make([]moldau.Code, len(c.Offsets))
+		refusal := t.checkCommit(c)
+		for i, o := range c.Offsets {
+			switch {
+			case refusal != moldau.None:
+				codes[i] = refusal
+			case len(o.Metadata) > t.cfg.MetadataBytesMax:
+				codes[i] = moldau.OffsetMetadataTooLarge
+			default:
+				t.record(&Committed{ID: t.id, At: o.At, Value: t.value(c, o)})
+			}
+		}
+		t.reply(to, codes)
+	})
+}
+
+func (t *turn) value(c *Commit, o CommitOffset) *kmsg.OffsetCommitValue {
+	v := kmsg.NewOffsetCommitValue()
+	v.Version = offsetValueVersion
+	v.Offset, v.LeaderEpoch, v.Metadata, v.CommitTimestamp = int64(o.Next), int32(o.Epoch), o.Metadata, t.now.UnixMilli()
+	if c.Retention >= 0 {
+		v.Version, v.LeaderEpoch, v.ExpireTimestamp = offsetExpiryVersion, -1, t.now.Add(c.Retention).UnixMilli()
+	}
+	return &v
+}
+
+// checkCommit says whether the sender may commit for the group, and takes the commit for a sign of life.
+func (t *turn) checkCommit(c *Commit) moldau.Code {
+	if !t.exists() {
+		switch {
+		case c.Generation < 0:
+			return moldau.None // a group of offsets alone begins
+		case c.Version >= 9:
+			return moldau.GroupIDNotFound
+		}
+		return moldau.IllegalGeneration
+	}
+	if c.Generation < 0 && t.state == Empty {
+		return moldau.None
+	}
+	if c.Generation < 0 && c.Member == "" && c.Instance == nil {
+		return moldau.UnknownMemberID // only members commit for a group that has some
+	}
+	m, code := t.check(c.Member, c.Instance)
+	switch {
+	case code != moldau.None:
+		return code
+	case c.Generation != t.generation:
+		return moldau.IllegalGeneration
+	case t.state == Completing:
+		return moldau.RebalanceInProgress
+	}
+	m.alive(t.now)
+	return moldau.None
+}
+
+// Fetch is an OffsetFetch for one group: the offsets of Partitions, or all.
+type Fetch struct {
+	Group      string
+	All        bool
+	Partitions []moldau.TopicPartition
+	// Member and Epoch are those of a member of a consumer group, or nil and -1 (KIP-848).
+	Member *string
+	Epoch  int32
+}
+
+// Fetched is the reply to a Fetch: an Offset for each partition, Next -1 where there is none.
+type Fetched struct {
+	Code       moldau.Code
+	Partitions []moldau.TopicPartition
+	Offsets    []Offset
+}
+
+// FetchOffsets is OffsetFetch for one group. A group that is not there has committed nothing.
+func (s *Groups) FetchOffsets(now time.Time, to rsm.Ticket, f *Fetch) Output {
+	return s.step(s.find(f.Group), now, func(t *turn) {
+		r := Fetched{Partitions: f.Partitions}
+		if f.Member != nil && f.Epoch >= 0 { // only members of consumer groups speak of epochs, and none is here
+			r.Code = moldau.UnknownMemberID
+			if !t.exists() {
+				r.Code = moldau.GroupIDNotFound
+			}
+			t.reply(to, r)
+			return
+		}
+		if f.All {
+			r.Partitions = t.offsets.sorted()
+		}
+		for _, at := range r.Partitions {
+			o, ok := t.offsets.byPartition[at]
+			if !ok {
+				o = Offset{Next: -1, Epoch: moldau.NoEpoch}
+			}
+			r.Offsets = append(r.Offsets, o)
+		}
+		t.reply(to, r)
+	})
+}
+
+// Deleted is the reply to DeleteOffsets: one code for all, or one for each partition.
+type Deleted struct {
+	Code  moldau.Code
+	Codes []moldau.Code
+}
+
+// DeleteOffsets is OffsetDelete for one group.
+func (s *Groups) DeleteOffsets(now time.Time, to rsm.Ticket, id string, partitions []moldau.TopicPartition) Output {
+	return s.step(s.find(id), now, func(t *turn) {
+		subscribed, code := t.deletable()
+		if code != moldau.None {
+			t.reply(to, Deleted{Code: code})
+			return
+		}
+		codes := make([]moldau.Code, len(partitions))
+		for i, at := range partitions {
+			_, known := t.offsets.byPartition[at]
+			switch {
+			case slices.Contains(subscribed, at.Topic):
+				codes[i] = moldau.GroupSubscribedToTopic
+			case known:
+				t.record(&Committed{ID: t.id, At: at})
+			}
+		}
+		t.reply(to, Deleted{Codes: codes})
+	})
+}
+
+// deletable tells the topics whose offsets the members need, or that no offset may be deleted.
+func (t *turn) deletable() ([]string, moldau.Code) {
+	if !t.exists() {
+		return nil, moldau.GroupIDNotFound
+	}
+	if t.state == Empty {
+		return nil, moldau.None
+	}
+	topics, ok := t.subscribed()
+	if !ok {
+		return nil, moldau.NonEmptyGroup
+	}
+	return topics, moldau.None
+}
+
+// consumerType is the protocol type of consumers; others have subscriptions that mean nothing here.
+const consumerType = "consumer"
+
+// subscribed is the topics that members of a group of consumers subscribe to; false where that cannot be told.
+func (g *group) subscribed() (topics []string, ok bool) {
+	if g.protocolType != consumerType {
+		return nil, false
+	}
+	for _, m := range g.members {
+		for _, p := range m.protocols {
+			var s kmsg.ConsumerMemberMetadata
+			if s.ReadFrom(p.metadata) != nil {
+				return nil, false
+			}
+			topics = append(topics, s.Topics...)
+		}
+	}
+	slices.Sort(topics)
+	return slices.Compact(topics), true
+}
+
+// expiresAt is when an offset of the group is not kept any longer; false while it is needed (G-8).
+func (g *group) expiresAt(at moldau.TopicPartition, o Offset, subscribed []string, known bool, retention time.Duration) (time.Time, bool) {
+	switch {
+	case !o.Expires.IsZero():
+		return o.Expires, true
+	case g.protocolType == "": // nobody ever joined
+		return o.At.Add(retention), true
+	case g.state == Empty:
+		return later(g.since, o.At).Add(retention), true
+	case g.state == Stable && known && !slices.Contains(subscribed, at.Topic):
+		return o.At.Add(retention), true
+	}
+	return time.Time{}, false
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
+}
+
+// offsetExpiry is the earliest time at which an offset of the group, or the group itself, is not needed any longer.
+func (g *group) offsetExpiry(cfg Config) (first time.Time, ok bool) {
+	subscribed, known := g.subscribed()
+	for at, o := range g.offsets.byPartition { // order does not matter: the earliest is looked for
+		if e, is := g.expiresAt(at, o, subscribed, known, cfg.OffsetRetention); is && (!ok || e.Before(first)) {
+			first, ok = e, true
+		}
+	}
+	if g.state == Empty && g.stored && len(g.offsets.byPartition) == 0 {
+		return g.since, true
+	}
+	return first, ok
+}
+
+// sweepOffsets forgets the offsets that are not needed any longer or whose topic is gone, and the group with the last of
+// them.
+func (t *turn) sweepOffsets() {
+	subscribed, known := t.subscribed()
+	left := len(t.offsets.byPartition)
+	for _, at := range t.offsets.sorted() {
+		e, is := t.expiresAt(at, t.offsets.byPartition[at], subscribed, known, t.cfg.OffsetRetention)
+		if is && !t.now.Before(e) || slices.Contains(t.lost, at.Topic) {
+			t.record(&Committed{ID: t.id, At: at})
+			left--
+		}
+	}
+	t.lost = nil
+	if left == 0 && t.state == Empty && t.stored && len(t.promised) == 0 {
+		t.record(&Stored{ID: t.id})
+	}
+}
+
+// ForgetTopic notes that a topic was deleted: the offsets in it go, group by group, with the ticks that follow.
+// The reply is moldau.None.
+func (s *Groups) ForgetTopic(now time.Time, to rsm.Ticket, topic string) Output {
+	for _, g := range s.sorted() {
+		if g.offsets.in(topic) {
+			g.lost = append(g.lost, topic)
+			g.sweepAt = now
+			s.wakeups.schedule(g)
+		}
+	}
+	return Output{After: noOffset, Replies: []rsm.Reply{{To: to, Response: moldau.None}}}
+}
