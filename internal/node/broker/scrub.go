@@ -203,18 +203,25 @@ func (s *scrub) current() []found {
 
 // save writes down where the scrub is and which segments are damaged, so that a start goes on there and looks at those first.
 func (s *scrub) save(at place) {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s\nat: %s\n", scrubVersion, at)
-	seen := place{}
+	var bad []place
 	for _, f := range s.current() {
-		if p := (place{f.partition.Name, f.base}); p != seen {
-			seen = p
-			fmt.Fprintf(&b, "damaged: %s\n", p)
+		if p := (place{f.partition.Name, f.base}); !slices.Contains(bad, p) {
+			bad = append(bad, p)
 		}
 	}
-	if err := env.WriteFile(s.dir.fs, s.dir.path, scrubName, []byte(b.String())); err != nil {
+	if err := env.WriteFile(s.dir.fs, s.dir.path, scrubName, []byte(scrubText(at, bad))); err != nil {
 		s.b.logger.Error("the place of the scrub could not be written", "directory", s.dir.path, "error", err)
 	}
+}
+
+// scrubText is the content of moldau.scrub (docs/format/directory.md).
+func scrubText(at place, damaged []place) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\nat: %s\n", scrubVersion, at)
+	for _, p := range damaged {
+		fmt.Fprintf(&b, "damaged: %s\n", p)
+	}
+	return b.String()
 }
 
 func (p place) String() string { return fmt.Sprintf("%s %d", p.partition, p.base) }

@@ -124,6 +124,18 @@ func TestPlaces(t *testing.T) {
 			t.Errorf("%v became %v", p, got)
 		}
 	}
+	page, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "format", "directory.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	orders := func(i int32, base moldau.Offset) place { return place{moldau.TopicPartition{Topic: "orders", Partition: i}, base} }
+	drawn := "    moldau.scrub\n"
+	for line := range strings.Lines(scrubText(orders(0, 40), []place{orders(1, 7)})) {
+		drawn += "    | " + line
+	}
+	if !strings.Contains(string(page), drawn) {
+		t.Errorf("docs/format/directory.md does not draw what is written:\n%s", drawn)
+	}
 	for _, text := range []string{"", "a-1", "a 1", "a-1 x", places[0].String()} {
 		if p, ok := parsePlace(text); ok {
 			t.Errorf("%q was taken for %v", text, p)
