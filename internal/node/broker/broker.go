@@ -231,6 +231,10 @@ func (b *Broker) takeDir(d *logDir) error {
 	}
 	d.clean = clean
 	b.clean = b.clean && clean
+	if d.ManifestLost() {
+		b.logger.Warn("a log directory has lost its manifest: a partition whose directory was lost too is missed only where a checkpoint tells of it",
+			"directory", d.path)
+	}
 	if d.outage, err = d.BeginBoot(b.env.BootID(), clean || !d.formatted); err != nil {
 		return err
 	}

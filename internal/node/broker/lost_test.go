@@ -57,6 +57,32 @@ func TestLostFilesAreNotAnEmptyPartition(t *testing.T) {
 	}
 }
 
+// A partition's directory that is lost together with the manifest is missed: the checkpoints tell of it.
+func TestLostWithTheManifest(t *testing.T) {
+	dir := t.TempDir()
+	b, stop := start(t, dir)
+	c := client(t, b)
+	create(t, c, "t", 1)
+	create(t, c, "never-written", 1)
+	produce(t, c, "t", "a", "b")
+	stop()
+	for _, name := range []string{"moldau.manifest", "t-0", "never-written-0"} {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 { // the second start has a manifest again
+		b, stop = start(t, dir)
+		p := b.partitions.Get(b.cluster.Image().Topic("t").ID, 0)
+		<-p.Settled()
+		if p.Online() || p.Failure() == nil {
+			t.Fatalf("the partition is online and ends at %d", p.Log().End())
+		}
+		produce(t, client(t, b), "never-written", "a")
+		stop()
+	}
+}
+
 // A kill while a topic is made leaves a directory without files, in the manifest or not yet. It is no loss.
 func TestKilledWhileTopicsAreMade(t *testing.T) {
 	for _, listed := range []bool{true, false} {

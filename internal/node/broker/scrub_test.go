@@ -128,7 +128,9 @@ func TestPlaces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	orders := func(i int32, base moldau.Offset) place { return place{moldau.TopicPartition{Topic: "orders", Partition: i}, base} }
+	orders := func(i int32, base moldau.Offset) place {
+		return place{moldau.TopicPartition{Topic: "orders", Partition: i}, base}
+	}
 	drawn := "    moldau.scrub\n"
 	for line := range strings.Lines(scrubText(orders(0, 40), []place{orders(1, 7)})) {
 		drawn += "    | " + line

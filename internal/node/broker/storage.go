@@ -206,6 +206,10 @@ func (s *storage) place(tp moldau.TopicPartition, id moldau.TopicID, assigned mo
 			d.count++
 			return d, true, d.checkFound(found, ok, id)
 		}
+		if !ok && d.ManifestLost() && d.toldOf(tp) {
+			d.count++
+			return d, true, d.enlistLost(tp, id)
+		}
 		if ok {
 			if err := s.setAside(d, found); err != nil {
 				return nil, false, err
@@ -239,6 +243,27 @@ func (s *storage) placeAssigned(assigned moldau.DirectoryID) (d *logDir, held bo
 	}
 	return nil, false, fmt.Errorf("the partition's files are in the log directory with directory.id=%v, and log.dirs has none with that id: "+
 		"bring it back (its volume may not be mounted), or delete the topic", assigned)
+}
+
+// toldOf reports whether a checkpoint tells of records of tp. Rows of a deleted namesake may too; they go before its name is used
+// again, so that they count only where the manifest is lost.
+func (d *logDir) toldOf(tp moldau.TopicPartition) bool {
+	for _, kind := range checkpointKinds {
+		if d.saved[kind][tp] > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// enlistLost lists a partition that was lost together with the manifest, so that the next start misses it too, and returns why it
+// is offline.
+func (d *logDir) enlistLost(tp moldau.TopicPartition, id moldau.TopicID) error {
+	d.manifest.Lock()
+	defer d.manifest.Unlock()
+	err := fmt.Errorf("the checkpoints of log directory %s tell of records of the partition, and its files are gone, as is the manifest; "+
+		"bring them back, or delete the topic", d.path)
+	return errors.Join(err, d.Enlist(map[moldau.TopicPartition]moldau.TopicID{tp: id}))
 }
 
 // checkFound compares what is on disk of a partition, if anything is, with the topic id that the metadata has. A directory

@@ -42,6 +42,8 @@ type Directory struct {
 	identity  Identity
 	formatted bool
 	manifest  *manifest // nil until the directory has been claimed
+	// manifestLost says that the directory had been formatted, and had no manifest when it was claimed.
+	manifestLost bool
 }
 
 // OpenDirectory locks the log directory at path, creating it where it is absent, and reads whose it is.
@@ -114,6 +116,10 @@ func (d *Directory) Hold() (err error) {
 	return nil
 }
 
+// ManifestLost reports whether the directory has been in use and had no manifest any more when it was claimed: what it says of
+// partitions that are not there is worth nothing.
+func (d *Directory) ManifestLost() bool { return d.manifestLost }
+
 // Close gives the lock back. The files stay as they are: see WriteCleanMarker.
 func (d *Directory) Close() error {
 	var err error
@@ -136,9 +142,12 @@ func (d *Directory) Identity() (Identity, bool) { return d.identity, d.formatted
 // has been formatted keeps its id, and want.DirectoryID is of no account. It comes before everything that concerns
 // partitions.
 func (d *Directory) Claim(want Identity) error {
+	formatted := d.formatted
 	if err := d.claim(want); err != nil {
 		return err
 	}
+	_, err := d.fsys.Stat(filepath.Join(d.path, manifestName))
+	d.manifestLost = formatted && errors.Is(err, fs.ErrNotExist)
 	m, err := openManifest(d.fsys, d.path)
 	if err != nil {
 		return fmt.Errorf("log directory %s: %w", d.path, err)
