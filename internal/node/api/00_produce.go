@@ -7,7 +7,8 @@ package api
 // Version notes: v7 zstd; v8 the records that failed (KIP-467); v10 leader and endpoint to turn to (KIP-951); v13 topic
 // ids (KIP-516).
 // Differs from Apache: clients never write to internal topics (L-11). A compressed batch is opened only where something
-// inside has to be known (L-4).
+// inside has to be known (L-4). On a disk that is nearly full the answer tells to wait; on a full one it is
+// NOT_ENOUGH_REPLICAS, which every client retries, with a message (v8) that says which directory and what to do.
 
 import (
 	"errors"
@@ -75,6 +76,7 @@ type production struct {
 	topics    []producedTopic
 	results   []wire.ProduceResult
 	endpoints []wire.NodeEndpoint
+	throttle  time.Duration       // for which the client is to wait, since the disk is nearly full
 	reply     func(*server.Reply) // writes the response; bound once
 
 	// Appends that wait for the high watermark report through Committed, on goroutines of others.
@@ -202,6 +204,15 @@ func (p *production) append(topic *metadata.Topic, code moldau.Code, req wire.Pr
 		stats.FailedProduce.Add(1)
 		return
 	}
+	switch space := part.Home().Space(); {
+	case space.Level == partition.Refusing:
+		p.throttle = max(p.throttle, space.Delay)
+		p.refuse(res, topic, moldau.NotEnoughReplicas, part.Home().Full())
+		stats.FailedProduce.Add(1)
+		return
+	case space.Level == partition.Throttled:
+		p.throttle = max(p.throttle, space.Delay)
+	}
 	batch, refusal := record.Validate(req.Records, moldau.Timestamp(p.call.Arrived.UnixMilli()), p.version, &part.Settings().Checks)
 	if refusal == nil && batch.IsTransactional() {
 		refusal = &record.Refusal{Code: moldau.InvalidTxnState, Message: "transactions are not served yet"}
@@ -228,6 +239,9 @@ func (p *production) appendBatch(res *wire.ProduceResult, topic *metadata.Topic,
 		message := ""
 		if err != nil && (code != moldau.KafkaStorageError || errors.Is(err, commitlog.ErrDamaged)) { // other causes are for the operator
 			message = err.Error()
+		}
+		if errors.Is(err, commitlog.ErrNoSpace) {
+			message = part.Home().Full()
 		}
 		p.refuse(res, topic, code, message)
 		stats.Failed(code)
@@ -305,7 +319,8 @@ func (p *production) write(r *server.Reply) {
 		}
 		results = results[t.partitions:]
 	}
-	r.Buf = w.End(0, p.endpoints)
+	r.Mute(p.throttle)
+	r.Buf = w.End(int32(p.throttle.Milliseconds()), p.endpoints)
 	if len(p.parked) == 0 {
 		p.recycle()
 	}

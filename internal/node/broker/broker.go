@@ -77,6 +77,8 @@ type Broker struct {
 	version    string
 	stage      atomic.Int32 // a status.Stage
 
+	retentionDue chan struct{} // has retention run before its time
+
 	startedAt time.Time
 	opening   time.Duration // from the start to the open port
 	stops     []func()      // what undoes the start, to be run from the last to the first
@@ -112,7 +114,7 @@ func Start(opt Options) (*Broker, error) {
 	b := &Broker{
 		env: opt.Env, logger: opt.Logger, static: opt.Static, startedAt: opt.Env.Clock.Now(),
 		incarnation: moldau.NewUUID(opt.Env.Rand), cluster: newCluster(), partitions: partition.NewTable(),
-		bound: make(map[string]bound), failed: make(chan error, 1), version: opt.Version,
+		bound: make(map[string]bound), failed: make(chan error, 1), retentionDue: make(chan struct{}, 1), version: opt.Version,
 	}
 	var err error
 	if b.config, err = config.ResolveBroker(opt.Static); err != nil {
@@ -440,16 +442,20 @@ func (b *Broker) serve() error {
 		b.logger.Warn("the last stop was not clean: logs are recovered before they serve, see /readyz", "partitions", b.partitions.Len())
 	}
 	b.every(ctx, &tasks, "checkpoint high watermarks", b.config.HWCheckpointInterval, func() {
-		b.note(b.checkpoint(commitlog.HighWatermarks, highWatermark))
+		_ = b.checkpoint(commitlog.HighWatermarks, highWatermark)
 	})
 	b.every(ctx, &tasks, "checkpoint recovery points", b.config.FlushCheckpointInterval, func() {
-		b.note(b.checkpoint(commitlog.RecoveryPoints, recoveryPoint))
+		_ = b.checkpoint(commitlog.RecoveryPoints, recoveryPoint)
 	})
 	b.every(ctx, &tasks, "checkpoint log starts", b.config.StartOffsetCheckpointInterval, func() {
-		b.note(b.checkpoint(commitlog.LogStarts, logStart))
+		_ = b.checkpoint(commitlog.LogStarts, logStart)
+	})
+	tasks.Add(1)
+	b.env.Go("retention", func() { // ends with ctx
+		defer tasks.Done()
+		b.retainEach(ctx, b.config.RetentionCheckInterval)
 	})
 	b.startScrubs(ctx, &tasks)
-	b.every(ctx, &tasks, "retention", b.config.RetentionCheckInterval, b.retain)
 	b.every(ctx, &tasks, "producer expiry", b.config.ProducerExpiryCheckInterval, b.expireProducers)
 	b.server.Serve()
 	b.onStop(b.server.Close) // before the logs: nobody is told of a failure that is only our end
@@ -463,8 +469,8 @@ const closersMax = 64
 // closeLogs is the end of a clean stop for the logs: closed, checkpointed, and marked as clean where all went well.
 func (b *Broker) closeLogs() {
 	b.storage.stop()
-	b.note(b.checkpoint(commitlog.HighWatermarks, highWatermark))
-	b.note(b.checkpoint(commitlog.LogStarts, logStart)) // before the segments below are gone: see retain
+	_ = b.checkpoint(commitlog.HighWatermarks, highWatermark)
+	_ = b.checkpoint(commitlog.LogStarts, logStart) // before the segments below are gone: see retain
 	var mu sync.Mutex
 	dirty := make(map[*partition.Directory]bool)
 	places := make(chan struct{}, closersMax)
@@ -487,8 +493,8 @@ func (b *Broker) closeLogs() {
 		})
 	}
 	closing.Wait()
-	b.note(b.checkpoint(commitlog.RecoveryPoints, recoveryPoint))
-	b.note(b.checkpoint(commitlog.LogStarts, logStart))
+	_ = b.checkpoint(commitlog.RecoveryPoints, recoveryPoint)
+	_ = b.checkpoint(commitlog.LogStarts, logStart)
 	for _, d := range b.storage.dirs {
 		if dirty[d.home] || d.home.Failure() != nil {
 			continue

@@ -31,7 +31,8 @@ func (b *Broker) every(ctx context.Context, tasks *sync.WaitGroup, name string, 
 // checkpointKinds are the checkpoints of a directory.
 var checkpointKinds = [...]commitlog.Checkpoint{commitlog.RecoveryPoints, commitlog.HighWatermarks, commitlog.LogStarts}
 
-// checkpoint writes one kind of checkpoint of every directory where it has changed.
+// checkpoint writes one kind of checkpoint of every directory where it has changed. What cannot be written is told once, and
+// tried again the next time.
 func (b *Broker) checkpoint(kind commitlog.Checkpoint, value func(*partition.Partition, *commitlog.Log) moldau.Offset) error {
 	// The lock comes before the look at the partitions: one that is deleted meanwhile, and made again, would otherwise be
 	// written down after its successor has had it forgotten.
@@ -58,24 +59,41 @@ func (b *Broker) checkpoint(kind commitlog.Checkpoint, value func(*partition.Par
 			continue
 		}
 		if err := d.WriteCheckpoint(kind, offsets); err != nil {
+			if !d.unwritten[kind] {
+				b.logger.Error("a checkpoint cannot be written; it is tried again", "directory", d.path, "checkpoint", string(kind), "error", err)
+			}
+			d.unwritten[kind] = true
 			failed = errors.Join(failed, fmt.Errorf("log directory %s: checkpoint %s: %w", d.path, kind, err))
 			continue
 		}
+		if d.unwritten[kind] {
+			b.logger.Info("a checkpoint is written again", "directory", d.path, "checkpoint", string(kind))
+		}
+		d.unwritten[kind] = false
 		d.saved[kind] = offsets
 	}
 	return failed
 }
 
-// note logs that something which nobody waits for has failed.
-func (b *Broker) note(err error) {
-	if err != nil {
-		b.logger.Error("a checkpoint could not be written", "error", err)
-	}
-}
-
 func highWatermark(p *partition.Partition, _ *commitlog.Log) moldau.Offset { return p.HighWatermark() }
 func recoveryPoint(_ *partition.Partition, l *commitlog.Log) moldau.Offset { return l.RecoveryPoint() }
 func logStart(_ *partition.Partition, l *commitlog.Log) moldau.Offset      { return l.Start() }
+
+// retainEach runs retention each interval, and early where space is scarce, until ctx is done.
+func (b *Broker) retainEach(ctx context.Context, interval time.Duration) {
+	timer := b.env.Clock.NewTimer(interval)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C():
+			timer.Reset(interval)
+		case <-b.retentionDue:
+		}
+		b.retain()
+	}
+}
 
 // retain gives up what retention.ms and retention.bytes say.
 func (b *Broker) retain() {
@@ -90,11 +108,14 @@ func (b *Broker) retain() {
 	}
 	// A log that begins above its checkpointed start has lost its first segments, so the checkpoint comes before their files go.
 	if err := b.checkpoint(commitlog.LogStarts, logStart); err != nil {
-		b.note(err)
 		return
 	}
 	for _, p := range b.partitions.All() {
-		if err := p.Sweep(now); err != nil {
+		due := now
+		if p.Home().Space().Level >= partition.Throttled { // what is deleted is removed at once: readers hold their files open
+			due = now.Add(time.Duration(p.Settings().Log.FileDeleteDelayMs) * time.Millisecond)
+		}
+		if err := p.Sweep(due); err != nil {
 			b.logger.Error("the files of deleted segments could not be removed", "partition", p.Name.String(), "error", err)
 		}
 	}

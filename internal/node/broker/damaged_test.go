@@ -111,6 +111,16 @@ func httpGet(t *testing.T, url string) string {
 // tryProduce sends one record, once, and returns what the partition answers.
 func tryProduce(t *testing.T, c *kgo.Client, topic moldau.TopicID, value string) (message string, err error) {
 	t.Helper()
+	part := produceOnce(t, c, topic, value).Topics[0].Partitions[0]
+	if part.ErrorMessage != nil {
+		message = *part.ErrorMessage
+	}
+	return message, kerr.ErrorForCode(part.ErrorCode)
+}
+
+// produceOnce sends one record to partition 0, once.
+func produceOnce(t *testing.T, c *kgo.Client, topic moldau.TopicID, value string) *kmsg.ProduceResponse {
+	t.Helper()
 	batch := record.NewBuilder(0)
 	batch.Add(record.Record{Value: []byte(value)})
 	raw, err := batch.Build(nil)
@@ -129,11 +139,7 @@ func tryProduce(t *testing.T, c *kgo.Client, topic moldau.TopicID, value string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	part := resp.(*kmsg.ProduceResponse).Topics[0].Partitions[0]
-	if part.ErrorMessage != nil {
-		message = *part.ErrorMessage
-	}
-	return message, kerr.ErrorForCode(part.ErrorCode)
+	return resp.(*kmsg.ProduceResponse)
 }
 
 // fetchAt asks once for what is at an offset.

@@ -78,8 +78,12 @@ func (s source) Topics() map[string]*partition.TopicStats { return s.b.stats.all
 
 func (s source) LogDirs() []status.LogDir {
 	var dirs []status.LogDir
-	for _, d := range s.b.storage.describe() {
-		dirs = append(dirs, status.LogDir{Path: d.Path, Total: d.Total, Free: d.Free, Failure: d.Failure})
+	for i, d := range s.b.storage.describe() {
+		dir := status.LogDir{Path: d.Path, Total: d.Total, Free: d.Free, Failure: d.Failure}
+		if i < len(s.b.storage.dirs) { // behind them come those that could not be opened
+			dir.Space = s.b.storage.dirs[i].home.Space()
+		}
+		dirs = append(dirs, dir)
 	}
 	return dirs
 }

@@ -30,6 +30,11 @@ type storage struct {
 	files *filecache.Cache // of all logs
 	// alarm has the watch over the directories look at them at once: one has failed, or found no space.
 	alarm chan struct{}
+	// starved is the jobs that found no space.
+	starved struct {
+		sync.Mutex
+		jobs []func()
+	}
 
 	// checkpoints guards the checkpoints of all directories, in memory and in the files.
 	checkpoints sync.Mutex
@@ -59,7 +64,8 @@ type logDir struct {
 	settled   atomic.Bool
 	// saved is what the checkpoint files hold; guarded by storage.checkpoints. Of a partition whose log is not open it is all
 	// that is known.
-	saved map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset
+	saved     map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset
+	unwritten map[commitlog.Checkpoint]bool // told; guarded likewise
 	// found is the partitions on disk at start that no partition of the metadata has claimed yet; listed is what the
 	// manifest says should be there.
 	found  map[moldau.TopicPartition]commitlog.PartitionDir
@@ -69,13 +75,16 @@ type logDir struct {
 	manifest sync.Mutex
 
 	workers []*worker
-	told    bool // its failure has been told to its partitions; the watch's own
+	// The watch's own: whether its partitions were told of its failure, and when retention was asked for early.
+	told     bool
+	retained time.Time
 }
 
 // openDir takes a directory for this broker. What it holds is read only after its clean marker was taken away: a crash
 // while loading must not look like a clean stop (KAFKA-10471).
 func (s *storage) openDir(path string) (*logDir, error) {
 	d := &logDir{path: path, home: partition.NewDirectory(path), saved: make(map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset)}
+	d.unwritten = make(map[commitlog.Checkpoint]bool)
 	d.fs = env.Watch(s.env.FS, func(err error) {
 		d.home.Fail(err)
 		s.wake()
@@ -310,8 +319,9 @@ type arrival struct {
 	partitions  []*partition.Partition
 	held, fresh map[moldau.TopicPartition]moldau.TopicID // not listed: with files, and without
 	late        map[moldau.TopicPartition]moldau.TopicID // the fresh ones whose namesakes' files were still there
-	welcoming   sync.Once
-	err         error
+	welcoming   sync.Mutex
+	welcomed    bool
+	err         error // once it is welcomed
 }
 
 func newArrival() *arrival {
@@ -334,11 +344,18 @@ func (a *arrival) add(d *logDir, p *partition.Partition, held bool) {
 // welcome makes the directory ready for p and those that come with it. What its checkpoints say of others of the same
 // names, whose topics were deleted, is forgotten: it would be taken for theirs.
 func (s *storage) welcome(d *logDir, a *arrival, p *partition.Partition) error {
-	a.welcoming.Do(func() {
-		if a.err = s.forget(d, a.fresh); a.err == nil {
-			a.err = s.enlist(d, a)
+	a.welcoming.Lock()
+	defer a.welcoming.Unlock()
+	if !a.welcomed {
+		err := s.forget(d, a.fresh)
+		if err == nil {
+			err = s.enlist(d, a)
 		}
-	})
+		if env.NoSpace(err) {
+			return err // it is tried again
+		}
+		a.welcomed, a.err = true, err
+	}
 	if id, ok := a.late[p.Name]; ok && a.err == nil { // by now its namesake was removed, by this worker
 		one := newArrival()
 		one.held[p.Name] = id
@@ -411,22 +428,30 @@ func (s *storage) forget(d *logDir, partitions map[moldau.TopicPartition]moldau.
 func (s *storage) open(d *logDir, a *arrival) {
 	d.unsettled.Add(int64(len(a.partitions)))
 	for _, p := range a.partitions {
-		d.do(p.Name, func() {
-			defer s.settle(d)
-			if p.IsGone() || s.stopping.Load() {
-				return
-			}
-			err := s.welcome(d, a, p)
-			if err == nil {
-				err = s.openLog(d, p)
-			}
-			if err != nil && !errors.Is(err, partition.ErrGone) {
-				s.logger.Error("a partition's log cannot be opened; the partition is offline", "partition", p.Name.String(),
-					"directory", d.path, "error", err)
-				p.Fail(err)
-			}
-		})
+		d.do(p.Name, func() { s.openOne(d, a, p, d.clean) })
 	}
+}
+
+// openOne opens the log of p, and tries again later where there is no space for what that needs.
+func (s *storage) openOne(d *logDir, a *arrival, p *partition.Partition, clean bool) {
+	if p.IsGone() || s.stopping.Load() {
+		s.settle(d)
+		return
+	}
+	err := s.welcome(d, a, p)
+	if err == nil {
+		err = s.openLog(d, p, clean)
+	}
+	if env.NoSpace(err) && d.home.Failure() == nil {
+		s.starve(d, p.Name, err, func() { s.openOne(d, a, p, false) })
+		return
+	}
+	if err != nil && !errors.Is(err, partition.ErrGone) {
+		s.logger.Error("a partition's log cannot be opened; the partition is offline", "partition", p.Name.String(),
+			"directory", d.path, "error", err)
+		p.Fail(err)
+	}
+	s.settle(d)
 }
 
 // settle counts a log that was opened. With the last of them the lives before this one have nothing left to say.
@@ -440,7 +465,7 @@ func (s *storage) settle(d *logDir) {
 }
 
 // openLog opens one log and hands it to its partition.
-func (s *storage) openLog(d *logDir, p *partition.Partition) error {
+func (s *storage) openLog(d *logDir, p *partition.Partition, clean bool) error {
 	s.checkpoints.Lock()
 	recovered, committed := d.saved[commitlog.RecoveryPoints][p.Name], d.saved[commitlog.HighWatermarks][p.Name]
 	start, startKnown := d.saved[commitlog.LogStarts][p.Name]
@@ -449,7 +474,7 @@ func (s *storage) openLog(d *logDir, p *partition.Partition) error {
 	defer ended()
 	log, err := commitlog.Open(commitlog.Options{
 		FS: d.fs, Files: s.files, Now: s.env.Clock.Now, Dir: d.PartitionDir(p.Name), Partition: p.Name, TopicID: p.ID,
-		Config: p.Settings().Log, Clean: d.clean,
+		Config: p.Settings().Log, Clean: clean,
 		RecoveryPoint: recovered, Whole: true, Outage: d.outage, LogStart: start, LogStartKnown: startKnown,
 		Progress: progress,
 	})
@@ -509,20 +534,24 @@ func (s *storage) remove(p *partition.Partition) {
 	if d.home.Failure() != nil {
 		return // its files are not touched any more; they are unknown to the metadata at the next start
 	}
-	delay := time.Duration(p.Settings().Log.FileDeleteDelayMs) * time.Millisecond
 	d.do(p.Name, func() {
 		if log != nil {
 			s.close(p.Name, log)
 		}
-		d.manifest.Lock()
-		renamed, err := d.DeletePartition(p.Name, moldau.NewUUID(s.env.Rand))
-		d.manifest.Unlock()
-		if err != nil {
-			s.logger.Error("a deleted partition's directory could not be renamed", "partition", p.Name.String(), "error", err)
-			return
-		}
-		if renamed == "" {
-			return
+		s.removeFiles(d, p)
+	})
+}
+
+// removeFiles renames the directory of a partition that is gone, and removes it after file.delete.delay.ms, or at once where its
+// space is needed: readers under way hold its files open.
+func (s *storage) removeFiles(d *logDir, p *partition.Partition) {
+	d.manifest.Lock()
+	renamed, err := d.DeletePartition(p.Name, moldau.NewUUID(s.env.Rand))
+	d.manifest.Unlock()
+	if renamed != "" {
+		delay := time.Duration(p.Settings().Log.FileDeleteDelayMs) * time.Millisecond
+		if d.home.Space().Level >= partition.Throttled {
+			delay = 0
 		}
 		s.env.Clock.AfterFunc(delay, func() { // what a stop leaves behind goes at the next start
 			d.do(p.Name, func() { // on the worker: thousands at once would take a thread each
@@ -531,7 +560,13 @@ func (s *storage) remove(p *partition.Partition) {
 				}
 			})
 		})
-	})
+	}
+	switch {
+	case env.NoSpace(err) && !s.stopping.Load():
+		s.starve(d, p.Name, err, func() { s.removeFiles(d, p) })
+	case err != nil:
+		s.logger.Error("a deleted partition's directory could not be renamed", "partition", p.Name.String(), "error", err)
+	}
 }
 
 // dirOf finds the directory that partitions know as home, nil for one that is not here.

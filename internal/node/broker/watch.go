@@ -3,10 +3,14 @@ package broker
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"time"
 
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/core/controller"
 	"github.com/moldau/moldau/internal/core/metadata"
+	"github.com/moldau/moldau/internal/kit/env"
+	"github.com/moldau/moldau/internal/node/partition"
 	"github.com/moldau/moldau/internal/proto/schema"
 )
 
@@ -18,20 +22,99 @@ func (s *storage) wake() {
 	}
 }
 
-// watch looks after the log directories until ctx is done.
+// watch looks after the log directories until ctx is done: the sooner again, the less space there is, and at once when one has
+// failed or a write found no space.
 func (b *Broker) watch(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-b.storage.alarm:
-		}
+	for ctx.Err() == nil {
+		worst := partition.Ample
 		for _, d := range b.storage.dirs {
-			if why := d.home.Failure(); why != nil && !d.told {
+			switch why := d.home.Failure(); {
+			case why == nil:
+				worst = max(worst, b.measure(d))
+			case !d.told:
 				d.told = true
 				b.lose(d, why)
 			}
 		}
+		b.storage.retry()
+		b.flusher.Retry()
+		wait := [...]time.Duration{partition.Ample: time.Second, partition.Scarce: 200 * time.Millisecond, partition.Throttled: 50 * time.Millisecond,
+			partition.Refusing: 50 * time.Millisecond}[worst]
+		timer := b.env.Clock.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+		case <-timer.C():
+		case <-b.storage.alarm:
+			_ = env.Sleep(ctx, b.env.Clock, 10*time.Millisecond) // a full disk gives an alarm with each write
+		}
+		timer.Stop()
+	}
+}
+
+// earlyRetention is how often retention runs at most while space is scarce.
+const earlyRetention = 5 * time.Second
+
+// measure looks how much space a directory has, and tells when that comes to another level.
+func (b *Broker) measure(d *logDir) partition.Level {
+	total, free, err := d.fs.Space(d.path)
+	if err != nil {
+		return d.home.Space().Level // what is not known has not changed
+	}
+	reserve := b.config.DiskReserve
+	if reserve < 0 {
+		reserve = partition.ReserveOf(total)
+	}
+	before, now := d.home.Measured(total, free, reserve)
+	if now.Level != before.Level {
+		b.tellSpace(d, before, now)
+	}
+	if at := b.env.Clock.Now(); now.Level > partition.Ample && at.Sub(d.retained) >= earlyRetention {
+		d.retained = at
+		select {
+		case b.retentionDue <- struct{}{}:
+		default:
+		}
+	}
+	return now.Level
+}
+
+func (b *Broker) tellSpace(d *logDir, before, now partition.Space) {
+	level, message := slog.LevelWarn, ""
+	switch now.Level {
+	case partition.Ample:
+		level, message = slog.LevelInfo, "a log directory has space again"
+	case partition.Scarce:
+		message = "a log directory has little space left"
+	case partition.Throttled:
+		message = "a log directory is nearly full: producers are slowed down"
+	case partition.Refusing:
+		level = slog.LevelError
+		message = "a log directory is full: clients' records are refused until topics or records are deleted, retention is shortened, or the volume is enlarged"
+	}
+	if before.Level == partition.Refusing {
+		message += "; records are taken again"
+	}
+	b.logger.Log(context.Background(), level, message, "directory", d.path, "free", now.Free, "of", now.Total, "kept back", now.Reserve)
+}
+
+// starve has a job of a directory's worker tried again, since it found no space.
+func (s *storage) starve(d *logDir, tp moldau.TopicPartition, why error, job func()) {
+	s.starved.Lock()
+	defer s.starved.Unlock()
+	if len(s.starved.jobs) == 0 {
+		s.logger.Error("no space to open or remove a log; it is tried again", "directory", d.path, "partition", tp.String(), "error", why)
+	}
+	s.starved.jobs = append(s.starved.jobs, func() { d.do(tp, job) })
+}
+
+// retry gives the jobs that found no space to their workers again.
+func (s *storage) retry() {
+	s.starved.Lock()
+	jobs := s.starved.jobs
+	s.starved.jobs = nil
+	s.starved.Unlock()
+	for _, job := range jobs {
+		job()
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 type Directory struct {
 	Path    string
 	failure atomic.Pointer[error]
+	space   atomic.Pointer[Space] // as measured last
 }
 
 // NewDirectory returns a directory that is online.

@@ -14,9 +14,9 @@ type Flusher struct {
 
 	mu struct {
 		sync.Mutex
-		dirty  map[*Partition]struct{}
-		order  []*Partition
-		closed bool
+		dirty   map[*Partition]struct{}
+		order   []*Partition
+		starved []*Partition // whose syncs found no space
 	}
 	wake chan struct{}
 }
@@ -50,6 +50,23 @@ func (f *Flusher) take() []*Partition {
 	return order
 }
 
+func (f *Flusher) starve(p *Partition) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.starved = append(f.mu.starved, p)
+}
+
+// Retry marks the partitions again whose syncs found no space.
+func (f *Flusher) Retry() {
+	f.mu.Lock()
+	starved := f.mu.starved
+	f.mu.starved = nil
+	f.mu.Unlock()
+	for _, p := range starved {
+		f.mark(p)
+	}
+}
+
 // Run syncs marked partitions until stop is closed.
 func (f *Flusher) Run(stop <-chan struct{}) {
 	for {
@@ -61,8 +78,8 @@ func (f *Flusher) Run(stop <-chan struct{}) {
 		for _, p := range f.take() {
 			switch err := p.Flush(); {
 			case err == nil:
-			case commitlog.Transient(err): // who waits for it goes on waiting; the next append asks again
-				f.logger.Warn("no space to make a log durable", "partition", p.Name.String(), "error", err)
+			case commitlog.Transient(err): // who waits for it goes on waiting
+				f.starve(p)
 			default:
 				f.logger.Error("sync failed: the partition is offline, what was not acknowledged may be lost",
 					"partition", p.Name.String(), "error", err)

@@ -47,3 +47,51 @@ func TestFullVolumeRefusesAndGoesOn(t *testing.T) {
 		res.Region.Release()
 	}
 }
+
+// Levels over volumes of all sizes: they come in their order, each holds until a quarter more than its bound is free, and what
+// is kept back is never more than an eighth.
+func TestSpaceLevels(t *testing.T) {
+	for _, total := range []int64{1 << 20, 64 << 20, 1 << 30, 100 << 30, 10 << 40} {
+		reserve := ReserveOf(total)
+		if reserve <= 0 || reserve > total/8 || reserve > 512<<20 {
+			t.Errorf("%d of %d bytes are kept back", reserve, total)
+		}
+		s, step := Space{}, max(total/10_000, 1)
+		if step > reserve/10 {
+			step = reserve / 10
+		}
+		for free := min(total, 20*reserve); free >= 0; free -= step {
+			n := s.next(total, free, reserve)
+			want := Ample
+			switch {
+			case free < reserve:
+				want = Refusing
+			case free < 2*reserve:
+				want = Throttled
+			case free < max(4*reserve, min(total/10, scarceMax)):
+				want = Scarce
+			}
+			if n.Level != want || n.Level < s.Level || n.Delay < s.Delay {
+				t.Fatalf("%d of %d bytes are free: %+v behind %+v", free, total, n, s)
+			}
+			s = n
+		}
+		if s.Delay != delayMax {
+			t.Errorf("on a full volume of %d bytes producers wait %v", total, s.Delay)
+		}
+		for _, free := range []int64{reserve, reserve + reserve/5} {
+			if s = s.next(total, free, reserve); s.Level != Refusing {
+				t.Errorf("with %d bytes free again, of which %d are kept back, the level is %d", free, reserve, s.Level)
+			}
+		}
+		if s = s.next(total, reserve+reserve/4, reserve); s.Level != Throttled {
+			t.Errorf("the level with a quarter more than the reserve is %d", s.Level)
+		}
+		if s = s.next(total, total, reserve); s.Level != Ample || s.Delay != 0 {
+			t.Errorf("an empty volume: %+v", s)
+		}
+	}
+	if s := (Space{}).next(1000, 0, 0); s.Level == Refusing || s.Delay != 0 {
+		t.Errorf("nothing is kept back, and on a full volume: %+v", s)
+	}
+}

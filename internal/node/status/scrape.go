@@ -199,6 +199,12 @@ func (s *scrape) logs() {
 			s.Gauge("moldau_log_directory_free_bytes", "Bytes free on the volume of a log directory", float64(d.Free), "directory", d.Path)
 		}
 	}
+	for _, d := range dirs {
+		s.Gauge("moldau_log_directory_reserve_bytes", "Bytes of the volume that clients' records do not get", float64(d.Space.Reserve), "directory", d.Path)
+	}
+	for _, d := range dirs {
+		s.gauge("moldau_log_directory_space_level", "0 ample, 1 scarce, 2 producers are slowed down, 3 clients' records are refused", int(d.Space.Level), "directory", d.Path)
+	}
 }
 
 // keysMax is above every key of the protocol; between them are some that it has no more.

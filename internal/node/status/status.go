@@ -39,6 +39,7 @@ type LogDir struct {
 	Path        string
 	Total, Free int64 // bytes of its volume; -1 where that cannot be told
 	Failure     error // why it is offline, or nil
+	Space       partition.Space
 }
 
 // Scrubs is what the background reads of sealed segments have done since the start.
@@ -162,7 +163,8 @@ func (p pages) writeMetrics(w io.Writer) {
 }
 
 func (p pages) health(w http.ResponseWriter, _ *http.Request) {
-	tell(w, "healthy", complaints(p.Source))
+	// What is worth a look and no reason to act upon the process goes with the good word.
+	tell(w, strings.Join(append([]string{"healthy"}, warnings(p.Source)...), "\n"), complaints(p.Source))
 }
 
 func (p pages) ready(w http.ResponseWriter, _ *http.Request) {
@@ -194,6 +196,10 @@ func complaints(src Source) (all []string) {
 		if d.Failure != nil {
 			all = append(all, fmt.Sprintf("log directory %s is offline: %v", d.Path, d.Failure))
 		}
+		if d.Space.Level == partition.Refusing {
+			all = append(all, fmt.Sprintf("log directory %s is full, clients' records are refused: %d bytes of %d are free, %d are kept back",
+				d.Path, d.Space.Free, d.Space.Total, d.Space.Reserve))
+		}
 	}
 	rows := rowsOf(src.Partitions())
 	all = append(all, named(rows, "offline", func(p *partition.Partition) error {
@@ -217,6 +223,17 @@ func complaints(src Source) (all []string) {
 	}
 	if q := src.Quorum(); src.Stage() == Serving && q.Leader == nil {
 		all = append(all, "the metadata quorum has no leader: topics cannot be made or changed")
+	}
+	return all
+}
+
+// warnings are what may keep the broker from being healthy soon.
+func warnings(src Source) (all []string) {
+	for _, d := range src.LogDirs() {
+		if d.Space.Level > partition.Ample {
+			all = append(all, fmt.Sprintf("warning: log directory %s has little space left: %d bytes of %d are free, below %d clients' records are refused",
+				d.Path, d.Space.Free, d.Space.Total, d.Space.Reserve))
+		}
 	}
 	return all
 }

@@ -24,6 +24,7 @@ type Broker struct {
 
 	LogDirs        []string // at least one
 	MetadataLogDir string
+	DiskReserve    int64 // bytes kept back on each volume; negative: the broker's choice
 
 	NumPartitions            int32 // of a new topic
 	DefaultReplicationFactor int16 // of a new topic
@@ -168,6 +169,7 @@ func (r *reader) directories(b *Broker) {
 	if b.MetadataLogDir = r.get("metadata.log.dir"); b.MetadataLogDir == "" {
 		b.MetadataLogDir = b.LogDirs[0]
 	}
+	b.DiskReserve = r.i64("moldau.disk.reserve.bytes")
 }
 
 func (r *reader) topics(b *Broker) {

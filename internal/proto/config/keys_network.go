@@ -62,6 +62,8 @@ var networkKeys = []row{
 		"Largest request that is read from a connection, in bytes."},
 	{"socket.send.buffer.bytes", TypeInt, "102400", atLeast(-1), static, effect,
 		"Send buffer of a client's connection, in bytes; -1 leaves it to the operating system."},
+	{"moldau.disk.reserve.bytes", TypeLong, "-1", atLeast(-1), static, effect,
+		"Bytes of the volume of each log directory that clients' records do not get; -1 is a hundredth, from 16 MiB to 512 MiB."},
 	{"moldau.http.listener", TypeString, "127.0.0.1:9644", httpAddress, static, effect,
 		"Address of the HTTP listener for metrics and health, as host:port; empty turns it off."},
 	{"moldau.log.format", TypeString, "text", oneOf("text", "json"), static, effect,

@@ -331,8 +331,8 @@ func (d *Directory) PartitionDir(tp moldau.TopicPartition) string {
 }
 
 // DeletePartition takes the directory of tp out of the log directory, durably, by giving it a name that says so and is
-// not used twice, and strikes tp off the list; the log has been closed. The caller removes what is returned (FS.RemoveAll) after file.delete.delay.ms;
-// an absent directory yields "". L-52.
+// not used twice, and strikes tp off the list; the log has been closed. The caller removes what is returned (FS.RemoveAll)
+// after file.delete.delay.ms, also beside an error; an absent directory yields "". After ErrNoSpace it may be called again. L-52.
 func (d *Directory) DeletePartition(tp moldau.TopicPartition, unique moldau.UUID) (string, error) {
 	to := filepath.Join(d.path, deletedName(tp, unique))
 	err := d.fsys.Rename(d.PartitionDir(tp), to)
@@ -342,13 +342,13 @@ func (d *Directory) DeletePartition(tp moldau.TopicPartition, unique moldau.UUID
 	if err == nil {
 		err = d.fsys.SyncDir(d.path)
 	}
-	if err == nil {
-		err = d.Strike(tp)
-	}
 	if err != nil {
-		return "", fmt.Errorf("delete partition %v: %w", tp, err)
+		return "", fmt.Errorf("delete partition %v: %w", tp, undone(err, nothing))
 	}
-	return to, nil
+	if err = d.Strike(tp); err != nil {
+		err = fmt.Errorf("delete partition %v: %w", tp, err)
+	}
+	return to, err
 }
 
 // fileNameMax is the longest file name that common file systems take, in bytes.
