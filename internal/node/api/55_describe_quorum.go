@@ -72,7 +72,12 @@ func (b *Broker) addQuorumNodes(resp *kmsg.DescribeQuorumResponse, status quorum
 	for _, v := range status.Voters {
 		node := kmsg.NewDescribeQuorumResponseNode()
 		node.NodeID = int32(v.ID)
-		if reg := im.Broker(v.ID); reg != nil {
+		if v.ID == b.Config.Self {
+			for _, l := range b.Controllers() {
+				node.Listeners = append(node.Listeners, kmsg.DescribeQuorumResponseNodeListener{Name: l.Name, Host: l.Host, Port: uint16(l.Port)})
+			}
+		}
+		if reg := im.Broker(v.ID); reg != nil && len(node.Listeners) == 0 { // no listener for controllers: the way that there is
 			for _, e := range reg.Endpoints {
 				node.Listeners = append(node.Listeners, kmsg.DescribeQuorumResponseNodeListener{Name: e.Name, Host: e.Host, Port: e.Port})
 			}

@@ -2,7 +2,8 @@ package api
 
 // DescribeCluster (key 60), versions 0–2
 //
-// Behaviour: cluster id, a broker that takes admin requests, and the endpoints for the listener of the call.
+// Behaviour: cluster id, a broker that takes admin requests, and the endpoints for the listener of the call: those of the
+// brokers, or of the controllers on a listener for controllers.
 // Version notes: v1 endpoint type (KIP-919); v2 fenced brokers (KIP-1073).
 
 import (
@@ -42,6 +43,10 @@ func describeCluster(b *Broker, c *server.Call, req *kmsg.DescribeClusterRequest
 	if req.IncludeClusterAuthorizedOperations {
 		resp.ClusterAuthorizedOperations = b.clusterOperations(c)
 	}
+	if kind == controllerEndpoints {
+		resp.Brokers = b.controllersAt(c.Listener.Name)
+		return resp
+	}
 	for node := range b.Metadata.Image().Brokers() {
 		endpoint, ok := node.Endpoint(c.Listener.Name)
 		if !ok || node.Fenced && !req.IncludeFencedBrokers {
@@ -52,4 +57,19 @@ func describeCluster(b *Broker, c *server.Call, req *kmsg.DescribeClusterRequest
 		})
 	}
 	return resp
+}
+
+// controllersAt is the nodes of the metadata quorum as they are reached on a listener for controllers. Of one node that is
+// this one.
+func (b *Broker) controllersAt(listener string) []kmsg.DescribeClusterResponseBroker {
+	for _, l := range b.Controllers() {
+		if l.Name == listener {
+			node := kmsg.DescribeClusterResponseBroker{NodeID: int32(b.Config.Self), Host: l.Host, Port: l.Port}
+			if b.Config.Broker.Rack != "" {
+				node.Rack = &b.Config.Broker.Rack
+			}
+			return []kmsg.DescribeClusterResponseBroker{node}
+		}
+	}
+	return nil
 }

@@ -68,6 +68,8 @@ type Options struct {
 	Groups     *GroupCoordinator
 	Authorizer access.Authorizer
 	LogDirs    func() []LogDir
+	// Controllers is where this node serves the controller's keys; empty where no listener does.
+	Controllers func() []config.Listener
 	// SaveLogStarts makes the starts of logs durable that DeleteRecords has moved.
 	SaveLogStarts func() error
 	NewUUID       func() moldau.UUID

@@ -261,7 +261,8 @@ func (b *Broker) bind(authorizer access.Authorizer) error {
 	b.onStop(b.groups.Stop)
 	b.api = api.New(api.Options{
 		Env: b.env, Logger: b.logger, Metadata: b.cluster, Partitions: b.partitions, Groups: b.groups, Authorizer: authorizer,
-		LogDirs: b.storage.describe, SaveLogStarts: func() error { return b.checkpoint(commitlog.LogStarts, logStart) }, NewUUID: func() moldau.UUID { return moldau.NewUUID(b.env.Rand) },
+		Controllers: func() []config.Listener { return b.advertised(b.config.AdvertisedControllers) },
+		LogDirs:     b.storage.describe, SaveLogStarts: func() error { return b.checkpoint(commitlog.LogStarts, logStart) }, NewUUID: func() moldau.UUID { return moldau.NewUUID(b.env.Rand) },
 		Config: api.Config{
 			ClusterID: b.identity.ClusterID, Self: b.config.NodeID, Broker: &b.config, Static: b.static,
 			AutoCreateTopics: b.config.AutoCreateTopics, FetchMaxBytes: int(b.config.FetchMaxBytes),
@@ -402,7 +403,7 @@ func (b *Broker) registration() *kmsg.BrokerRegistrationRequest {
 	if b.config.Rack != "" {
 		req.Rack = &b.config.Rack
 	}
-	for _, l := range b.advertised() {
+	for _, l := range b.advertised(b.config.AdvertisedListeners) {
 		req.Listeners = append(req.Listeners, kmsg.BrokerRegistrationRequestListener{Name: l.Name, Host: l.Host, Port: uint16(l.Port)})
 	}
 	for _, f := range controller.SupportedFeatures() {

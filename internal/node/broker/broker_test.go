@@ -213,6 +213,27 @@ func TestControllerListener(t *testing.T) {
 	if !has[19] || !has[55] || has[0] || has[1] || has[3] {
 		t.Errorf("the controller listener serves %v", has)
 	}
+
+	// An admin client for controllers begins with who they are (KIP-919), and finds them nowhere else.
+	want := fmt.Sprintf("node 1 at 127.0.0.1:%d", at.port)
+	cluster := kmsg.NewPtrDescribeClusterRequest()
+	cluster.EndpointType = 2
+	nodes, err := cluster.RequestWith(t.Context(), c.SeedBrokers()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(nodes.Brokers) != 1 || fmt.Sprintf("node %d at %s:%d", nodes.Brokers[0].NodeID, nodes.Brokers[0].Host, nodes.Brokers[0].Port) != want {
+		t.Errorf("the controllers are %+v, want %s", nodes.Brokers, want)
+	}
+	quorum := kmsg.NewPtrDescribeQuorumRequest()
+	quorum.Topics = []kmsg.DescribeQuorumRequestTopic{{Topic: moldau.MetadataTopic, Partitions: []kmsg.DescribeQuorumRequestTopicPartition{{}}}}
+	voters, err := quorum.RequestWith(t.Context(), c.SeedBrokers()[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(voters.Nodes) != 1 || len(voters.Nodes[0].Listeners) != 1 || voters.Nodes[0].Listeners[0].Port != uint16(at.port) {
+		t.Errorf("the voters are at %+v", voters.Nodes)
+	}
 }
 
 // A topic that is deleted and made again is another topic: nothing of the old one is seen.

@@ -19,10 +19,10 @@ func portOf(addr net.Addr) (int, error) {
 	return tcp.Port, nil
 }
 
-// advertised is the addresses that clients are told, with the ports that were bound.
-func (b *Broker) advertised() []config.Listener {
+// advertised is addresses as others are told them, with the ports that were bound.
+func (b *Broker) advertised(listeners []config.Listener) []config.Listener {
 	var all []config.Listener
-	for _, l := range b.config.AdvertisedListeners {
+	for _, l := range listeners {
 		bound, ok := b.bound[l.Name]
 		if !ok {
 			continue

@@ -18,6 +18,7 @@ type Broker struct {
 	Listeners               []Listener // for clients and brokers, at least one
 	ControllerListeners     []Listener // for the controller's keys; may be empty on a single node
 	AdvertisedListeners     []Listener // what clients may be told. Host "": the machine's name; Port 0: the bound port
+	AdvertisedControllers   []Listener // the same of the controller listeners, for those who ask on one
 	ControllerListenerNames []string   // in upper case
 	InterBrokerListener     string     // a name among Listeners
 	HTTPListener            string     // host:port; empty: off

@@ -95,6 +95,12 @@ func (r *reader) interBroker(b *Broker) {
 // advertised settles the addresses that clients are told. What advertised.listeners leaves out, they are not told.
 func (r *reader) advertised(b *Broker) {
 	const key = "advertised.listeners"
+	for _, l := range b.ControllerListeners {
+		if l.unroutable() {
+			l.Host = ""
+		}
+		b.AdvertisedControllers = append(b.AdvertisedControllers, l)
+	}
 	if !r.isSet(key) {
 		for _, l := range b.Listeners {
 			if l.unroutable() {
@@ -105,7 +111,8 @@ func (r *reader) advertised(b *Broker) {
 		return
 	}
 	for _, l := range r.endpoints(key) {
-		at := slices.IndexFunc(b.Listeners, func(o Listener) bool { return o.Name == l.Name })
+		sameName := func(o Listener) bool { return o.Name == l.Name }
+		at, inControllers := slices.IndexFunc(b.Listeners, sameName), slices.IndexFunc(b.ControllerListeners, sameName)
 		switch {
 		case l.unroutable():
 			r.fail("%s: nobody can connect to %s; name a host that clients reach", key, l)
@@ -114,7 +121,10 @@ func (r *reader) advertised(b *Broker) {
 		case at >= 0:
 			l.Protocol = b.Listeners[at].Protocol
 			b.AdvertisedListeners = append(b.AdvertisedListeners, l)
-		case !has(b.ControllerListeners, l.Name): // controller listeners are for other controllers, of which there are none
+		case inControllers >= 0:
+			l.Protocol = b.ControllerListeners[inControllers].Protocol
+			b.AdvertisedControllers[inControllers] = l
+		default:
 			r.fail("%s: %s is not among listeners: %s", key, l.Name, describe(b.Listeners))
 		}
 	}

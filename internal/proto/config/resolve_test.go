@@ -91,8 +91,8 @@ func TestResolveBrokerStock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := describe(b.Listeners) + " " + describe(b.ControllerListeners) + " " + describe(b.AdvertisedListeners); got !=
-		"PLAINTEXT://:9092 CONTROLLER://:9093 PLAINTEXT://localhost:9092" {
+	if got := describe(b.Listeners) + " " + describe(b.ControllerListeners) + " " + describe(b.AdvertisedListeners) + " " + describe(b.AdvertisedControllers); got !=
+		"PLAINTEXT://:9092 CONTROLLER://:9093 PLAINTEXT://localhost:9092 CONTROLLER://localhost:9093" {
 		t.Errorf("listeners are %s", got)
 	}
 	if b.OffsetsTopic.ReplicationFactor != 1 || b.TransactionTopic.MinInSyncReplicas != 1 || b.LogDirs[0] != "/tmp/kraft-combined-logs" {
