@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -75,16 +74,8 @@ func (c *cli) importPlan(cmd *cobra.Command, plan *importer.Plan, o importer.Opt
 		})
 		return errors.Join(err, refused)
 	}
-	shown := newProgress(c.stderr)
-	var last time.Time
-	o.Progress = func(done, total int64) {
-		if now := c.now(); now.Sub(last) >= time.Second {
-			if !last.IsZero() { // what takes less than a second needs no telling
-				shown.show(fmt.Sprintf("%s of %s", byteSize(float64(done)), byteSize(float64(total))))
-			}
-			last = now
-		}
-	}
+	shown := c.everySecond()
+	o.Progress = shown.bytes
 	report, err := plan.Run(cmd.Context(), o)
 	shown.clear()
 	if err != nil {

@@ -107,6 +107,7 @@ with the tools to work with it. The tools work with any Kafka-compatible broker.
 		newDemo(c),
 		newServe(c),
 		newImport(c),
+		newBackup(c),
 		newTopic(c),
 		newProduce(c),
 		newConsume(c),

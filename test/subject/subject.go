@@ -282,20 +282,27 @@ func (b *Broker) RSS() (now, highest int64, err error) {
 	return now, highest, nil
 }
 
-// Command runs another command of the binary under test, to its end.
-func Command(t testing.TB, args ...string) (stdout, stderr string, code int) {
+// Program is another command of the binary under test, to be started.
+func Program(t testing.TB, ctx context.Context, args ...string) *exec.Cmd {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
 	c := exec.CommandContext(ctx, path, args...)
 	c.Env = environment()
+	return c
+}
+
+// Command runs another command of the binary under test, to its end.
+func Command(t testing.TB, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	c := Program(t, ctx, args...)
 	var out, errs bytes.Buffer
 	c.Stdout, c.Stderr = &out, &errs
-	err = c.Run()
+	err := c.Run()
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		t.Fatalf("moldau %s: %v", strings.Join(args, " "), err)
 	}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"sync/atomic"
 
@@ -74,6 +75,12 @@ func (c *cluster) follow(fn func(*metadata.Delta)) error {
 	})
 }
 
+// EncodeRecords makes the list of records that a snapshot of the metadata is; DecodeRecords reads it.
+func EncodeRecords(recs iter.Seq[schema.Record]) []byte { return encode(slices.Collect(recs)) }
+
+// DecodeRecords reads a list that EncodeRecords made.
+func DecodeRecords(data []byte) ([]schema.Record, error) { return decode(data) }
+
 func encode(recs []schema.Record) []byte {
 	var data, one []byte
 	for _, r := range recs {
@@ -132,7 +139,7 @@ func (c *cluster) publish(im *metadata.Image, delta *metadata.Delta) {
 // Snapshot implements quorum.Machine.
 func (c *cluster) Snapshot() func() []byte {
 	im := c.Image()
-	return func() []byte { return encode(slices.Collect(im.Records())) }
+	return func() []byte { return EncodeRecords(im.Records()) }
 }
 
 // Lead implements quorum.Machine.

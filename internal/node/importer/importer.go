@@ -118,7 +118,7 @@ type run struct {
 	o      Options
 	dir    *commitlog.Directory
 	report Report
-	marks  map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset
+	logs   map[moldau.TopicPartition]broker.FoundLog
 }
 
 func (r *run) all(ctx context.Context) error {
@@ -129,10 +129,7 @@ func (r *run) all(ctx context.Context) error {
 	if err := r.dir.Claim(id); err != nil {
 		return err
 	}
-	r.marks = map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset{
-		commitlog.RecoveryPoints: {}, commitlog.HighWatermarks: {}, commitlog.LogStarts: {},
-	}
-	ids := make(map[moldau.TopicPartition]moldau.TopicID)
+	r.logs = make(map[moldau.TopicPartition]broker.FoundLog)
 	for _, t := range r.plan.Topics {
 		if t.LeftOut != "" {
 			continue
@@ -145,30 +142,12 @@ func (r *run) all(ctx context.Context) error {
 			if err := r.open(tp, t, part); err != nil {
 				return fmt.Errorf("import partition %v: %w", tp, err)
 			}
-			ids[tp] = t.id
 			r.report.Partitions++
 		}
 	}
-	if err := e.FS.SyncDir(r.dir.Path()); err != nil {
-		return err
-	}
-	for kind, offsets := range r.marks {
-		if err := r.dir.WriteCheckpoint(kind, offsets); err != nil {
-			return err
-		}
-	}
-	if err := r.dir.Enlist(ids); err != nil {
-		return err
-	}
-	if err := broker.Found(e, r.o.Logger, r.dir, r.plan.records()); err != nil {
-		return err
-	}
-	if len(r.report.Damaged) == 0 { // each start has to look at damage again
-		if err := r.dir.WriteCleanMarker(-1); err != nil {
-			return err
-		}
-	}
-	return r.dir.Finish()
+	return broker.Found(e, r.o.Logger, r.dir, broker.Founding{
+		Records: r.plan.records(), Logs: r.logs, Clean: len(r.report.Damaged) == 0, // each start has to look at damage again
+	})
 }
 
 // take puts the files of a partition in place, durably.
@@ -241,12 +220,13 @@ func (r *run) open(tp moldau.TopicPartition, t Topic, part Partition) error {
 	if err := log.Close(); err != nil && !errors.Is(err, commitlog.ErrDamaged) {
 		return err
 	}
-	r.marks[commitlog.RecoveryPoints][tp] = end
-	if log.Damage() != nil {
-		r.marks[commitlog.RecoveryPoints][tp] = moldau.Offset(part.RecoveryPoint) // what it ends with is not all that was synced
+	found := broker.FoundLog{
+		TopicID: t.id, RecoveryPoint: end, HighWatermark: min(moldau.Offset(part.HighWatermark), end), Start: log.Start(),
 	}
-	r.marks[commitlog.HighWatermarks][tp] = min(moldau.Offset(part.HighWatermark), end)
-	r.marks[commitlog.LogStarts][tp] = log.Start()
+	if log.Damage() != nil {
+		found.RecoveryPoint = moldau.Offset(part.RecoveryPoint) // what it ends with is not all that was synced
+	}
+	r.logs[tp] = found
 	return nil
 }
 
