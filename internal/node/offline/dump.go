@@ -389,7 +389,7 @@ func (d *dumper) epochs(path string) error {
 }
 
 func (d *dumper) offsets(path string) error {
-	m, err := commitlog.ReadOffsets(d.fsys, filepath.Dir(path), commitlog.Checkpoint(filepath.Base(path)))
+	m, err := d.readOffsets(filepath.Dir(path), commitlog.Checkpoint(filepath.Base(path)))
 	for _, tp := range sorted(m) {
 		if err := d.emit(row("partition", tp.String(), "offset", m[tp])); err != nil {
 			return err

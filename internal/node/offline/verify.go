@@ -166,7 +166,7 @@ func (v *verification) checkRoot(dirs []string) {
 	_, err = v.fsys.Stat(filepath.Join(v.Root, cleanName))
 	v.report.Clean = err == nil
 	for _, c := range []commitlog.Checkpoint{commitlog.RecoveryPoints, commitlog.HighWatermarks, commitlog.LogStarts, commitlog.CleanerPoints} {
-		m, err := commitlog.ReadOffsets(v.fsys, v.Root, c)
+		m, err := v.readOffsets(v.Root, c)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			v.add(BadCheckpoint, filepath.Join(v.Root, string(c)), "%v", err)
 			m = nil
@@ -195,6 +195,16 @@ func (v *verification) checkRoot(dirs []string) {
 			v.add(LostPartition, filepath.Join(v.Root, tp.String()), "the manifest lists it (topic id %v), and its directory is gone", id)
 		}
 	}
+}
+
+// readOffsets reads a checkpoint. Apache Kafka begins one as an empty file; we never write such.
+func (p *Place) readOffsets(dir string, c commitlog.Checkpoint) (map[moldau.TopicPartition]moldau.Offset, error) {
+	if info, err := p.fsys.Stat(filepath.Join(dir, string(c))); err == nil && info.Size() == 0 {
+		if props, err := commitlog.ReadProperties(p.fsys, dir); err == nil && props["moldau.version"] == "" {
+			return nil, nil
+		}
+	}
+	return commitlog.ReadOffsets(p.fsys, dir, c)
 }
 
 // log looks at one log.

@@ -28,6 +28,11 @@ func (c chain) follows(h record.Batch) error {
 	return nil
 }
 
+// refuses is a quick look at what is most probably no header, for those who try every byte: it says so of nothing that could follow.
+func (c chain) refuses(h record.Batch) bool {
+	return h.BaseOffset() < c.next || h.BaseOffset()-c.base > maxRelative || h.Size() < record.HeaderLen
+}
+
 // check returns the batch at the scanner, which is valid until the scanner is used again: with its records, and its CRC compared,
 // where it reaches crcFrom, else its header alone. It returns io.EOF at the end, and a torn where no batch stands that can
 // follow. It is the one check that a start, a scrub and the tools make.

@@ -221,6 +221,9 @@ func findBatch(sc *scanner, file io.ReaderAt, from, end int64, chain chain) (rec
 			continue
 		}
 		sc.pos += int64(i)
+		if len(ahead)-i >= record.HeaderLen && chain.refuses(record.Batch(ahead[i:])) {
+			continue
+		}
 		h, err := sc.header()
 		if err == nil {
 			err = chain.follows(h)

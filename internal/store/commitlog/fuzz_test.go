@@ -194,3 +194,38 @@ func FuzzRecovery(f *testing.F) {
 		}
 	})
 }
+
+// FuzzInspect walks any bytes as a segment: batches and the stretches between them cover the file without a hole, offsets go up,
+// and each batch is whole.
+func FuzzInspect(f *testing.F) {
+	one := func(base moldau.Offset) []byte {
+		b := record.NewBuilder(base)
+		b.Add(record.Record{Value: []byte("moldau")})
+		raw, _ := b.Build(nil)
+		return raw
+	}
+	f.Add(slices.Concat(one(5), one(6), one(7)))
+	f.Add(slices.Concat(one(5), []byte("garbage"), one(7), make([]byte, 100)))
+	f.Add(slices.Concat(one(5), one(1<<30), one(7)))
+	f.Add(one(5)[:40])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var in Inspector
+		at, last := int64(0), moldau.Offset(4)
+		_, _, err := in.Segment(bytes.NewReader(b), int64(len(b)), 5, moldau.NoEpoch, func(pos int64, batch record.Batch) error {
+			if pos != at || batch.BaseOffset() <= last || !batch.CRCValid() || len(batch) != batch.Size() {
+				t.Fatalf("batch %v at byte %d, what is before ends at %d with offset %d", batch, pos, at, last)
+			}
+			at, last = pos+int64(len(batch)), batch.LastOffset()
+			return nil
+		}, func(st Stretch) error {
+			if st.From != at || st.To <= st.From || st.Offset != last+1 {
+				t.Fatalf("a stretch %+v, what is before ends at %d with offset %d", st, at, last)
+			}
+			at = st.To
+			return nil
+		})
+		if err != nil || at != int64(len(b)) {
+			t.Fatalf("%d of %d bytes are told of: %v", at, len(b), err)
+		}
+	})
+}
