@@ -36,6 +36,18 @@ type FS interface {
 	Lock(name string) (io.Closer, error)
 	// Space tells how many bytes the volume of dir has in all and how many are free for this process.
 	Space(dir string) (total, free int64, err error)
+	// OpenVolume returns the volume that holds dir. It fails with errors.ErrUnsupported where the system has no call that
+	// syncs a volume and tells what went wrong; then files are to be synced one by one.
+	OpenVolume(dir string) (Volume, error)
+}
+
+// Volume is the file system that holds a directory, as a whole.
+type Volume interface {
+	// Sync makes durable what was written to the volume before the call, by anybody: content and names. An error may be that
+	// of any file since OpenVolume or the Sync before, and is told once: nothing that was not durable before can be
+	// trusted.
+	Sync() error
+	io.Closer
 }
 
 // ErrLocked is returned by FS.Lock while somebody else holds the lock.

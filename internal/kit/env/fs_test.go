@@ -306,6 +306,24 @@ var suite = map[string]func(*world){
 			w.Errorf("%d bytes, %d free, %v", total, free, err)
 		}
 	},
+	"volume": func(w *world) {
+		_, err := w.OpenVolume(w.path("no"))
+		if !errors.Is(err, errors.ErrUnsupported) {
+			w.is(err, fs.ErrNotExist)
+		}
+		v, err := w.OpenVolume(w.dir)
+		if errors.Is(err, errors.ErrUnsupported) {
+			w.Skip(err)
+		}
+		w.ok(err)
+		w.file("a", "alpha")
+		w.ok(v.Sync())
+		w.ok(v.Sync())
+		w.holds("a", "alpha")
+		w.ok(v.Close())
+		w.is(v.Sync(), fs.ErrClosed)
+		w.is(v.Close(), fs.ErrClosed)
+	},
 	"whole files": func(w *world) {
 		w.ok(w.file("a.tmp", "left by a crash, and longer than what comes").Close())
 		w.ok(env.WriteFile(w.FS, w.dir, "a", []byte("alpha")))

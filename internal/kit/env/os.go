@@ -67,6 +67,8 @@ func (OS) SyncDir(dir string) error { return syncDir(dir) }
 
 func (OS) Space(dir string) (total, free int64, err error) { return space(dir) }
 
+func (OS) OpenVolume(dir string) (Volume, error) { return openVolume(dir) }
+
 func (OS) Lock(name string) (io.Closer, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -80,6 +82,9 @@ func (OS) Lock(name string) (io.Closer, error) {
 
 // OSFile is a File of the operating system. File gives the server what sendfile needs.
 type OSFile struct{ *os.File }
+
+// Sync makes the content durable, and of what describes the file what is needed to read it.
+func (f OSFile) Sync() error { return syncContent(f.File) }
 
 func (f OSFile) Size() (int64, error) {
 	info, err := f.Stat()

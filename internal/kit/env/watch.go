@@ -70,6 +70,21 @@ func (w watched) RemoveAll(name string) error  { return w.changed(w.FS.RemoveAll
 func (w watched) MkdirAll(dir string) error    { return w.changed(w.FS.MkdirAll(dir)) }
 func (w watched) SyncDir(dir string) error     { return w.synced(w.FS.SyncDir(dir)) }
 
+func (w watched) OpenVolume(dir string) (Volume, error) {
+	v, err := w.FS.OpenVolume(dir)
+	if err != nil {
+		return nil, err
+	}
+	return watchedVolume{v, w.watcher}, nil
+}
+
+type watchedVolume struct {
+	Volume
+	watcher
+}
+
+func (v watchedVolume) Sync() error { return v.synced(v.Volume.Sync()) }
+
 type watchedFile struct {
 	File
 	watcher

@@ -24,6 +24,10 @@ func TestWatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	volume, err := fsys.OpenVolume("/d")
+	if err != nil {
+		t.Fatal(err)
+	}
 	changes := map[string]func() error{
 		"create":   func() error { _, err := fsys.Create("/d/new"); return err },
 		"rename":   func() error { return fsys.Rename("/d/f", "/d/g") },
@@ -33,6 +37,7 @@ func TestWatch(t *testing.T) {
 		"write":    func() error { _, err := f.WriteAt([]byte("x"), 0); return err },
 		"truncate": func() error { return opened.Truncate(0) },
 		"sync":     func() error { return f.Sync() },
+		"volume":   func() error { return volume.Sync() },
 	}
 	for _, c := range []struct {
 		err         error
@@ -45,7 +50,7 @@ func TestWatch(t *testing.T) {
 		for kind, change := range changes {
 			failed, full = 0, 0
 			want := c.failed
-			if c.syncFails && (kind == "sync" || kind == "syncdir") {
+			if c.syncFails && (kind == "sync" || kind == "syncdir" || kind == "volume") {
 				want = 1
 			}
 			if err := change(); err == nil || failed != want || failed+full != c.all {

@@ -75,7 +75,7 @@ func newHarness(t testing.TB) *harness {
 	}
 	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
 	h := &harness{
-		t: t, dir: t.TempDir(), auth: &recorder{}, flusher: partition.NewFlusher(logger), image: metadata.Empty(),
+		t: t, dir: t.TempDir(), auth: &recorder{}, flusher: partition.NewFlusher(env.Real(), logger, nil), image: metadata.Empty(),
 		listener: server.Listener{Name: "PLAINTEXT", Kind: server.ForBrokers},
 	}
 	h.settings = func(string) *partition.Settings {

@@ -65,7 +65,6 @@ type Broker struct {
 	storage    *storage
 	cluster    *cluster
 	partitions *partition.Table
-	flusher    *partition.Flusher
 	groups     *api.GroupCoordinator
 	stats      topicStats
 	scrubs     atomic.Pointer[[]*scrub]
@@ -167,7 +166,7 @@ func (b *Broker) openStorage() error {
 		d, err := b.storage.openDir(path)
 		if err == nil {
 			opened = append(opened, d)
-			b.onStop(func() { _ = d.Close() }) // releases the lock, which the end of the process does too
+			b.onStop(d.release)
 		} else if err := b.doWithout(path, err); err != nil {
 			return err
 		}
@@ -256,7 +255,6 @@ func (b *Broker) giveBack(d *logDir, epoch moldau.BrokerEpoch) {
 
 // bind makes the API and takes the ports, so that their numbers are known. Nothing is accepted yet.
 func (b *Broker) bind(authorizer access.Authorizer) error {
-	b.flusher = partition.NewFlusher(b.logger)
 	b.groups = b.newGroups()
 	b.onStop(b.groups.Stop)
 	b.api = api.New(api.Options{
@@ -425,15 +423,17 @@ func (b *Broker) serve() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	var tasks sync.WaitGroup
 	tasks.Add(1)
-	b.env.Go("flusher", func() { // ends with ctx
-		defer tasks.Done()
-		b.flusher.Run(ctx.Done())
-	})
-	tasks.Add(1)
 	b.env.Go("log directories", func() { // ends with ctx
 		defer tasks.Done()
 		b.watch(ctx)
 	})
+	for _, d := range b.storage.dirs {
+		tasks.Add(1)
+		b.env.Go("flusher", func() { // ends with ctx
+			defer tasks.Done()
+			d.flusher.Run(ctx.Done())
+		})
+	}
 	b.onStop(func() { cancel(); tasks.Wait() })
 	b.onStop(b.groups.Stop) // before the logs, for it writes to them
 	if err := b.cluster.follow(b.reconcile); err != nil {

@@ -84,11 +84,11 @@ func (c *change) lead(s metadata.BecomeLeader) {
 func (c *change) admit(tp moldau.TopicPartition, id moldau.TopicID, assigned moldau.DirectoryID) *partition.Partition {
 	b := c.b
 	dir, held, err := b.storage.place(tp, id, assigned)
-	home := partition.NewDirectory("") // of one that has no place
+	home, flusher := partition.NewDirectory(""), b.storage.dirs[0].flusher // of one that has no place, and flushes nothing
 	if dir != nil {
-		home = dir.home
+		home, flusher = dir.home, dir.flusher
 	}
-	p := partition.New(tp, id, home, b.env.Clock, b.flusher, b.stats.of(tp.Topic), c.settingsOf(tp.Topic))
+	p := partition.New(tp, id, home, b.env.Clock, flusher, b.stats.of(tp.Topic), c.settingsOf(tp.Topic))
 	b.partitions.Add(p)
 	if err != nil {
 		b.logger.Error("a partition is offline", "partition", tp.String(), "error", err)
@@ -130,7 +130,7 @@ func (b *Broker) settings(im *metadata.Image, topic string) *partition.Settings 
 			FileDeleteDelayMs: t.FileDeleteDelayMs, ProducerExpirationMs: b.config.ProducerIDExpiration.Milliseconds(),
 		},
 		MinInSync: int(t.MinInSyncReplicas), LogAppendTime: t.TimestampType == config.LogAppendTime,
-		FlushMessages: t.FlushMessages,
+		FlushMessages: t.FlushMessages, FlushMs: t.FlushMs,
 		DeleteAllowed: !t.CleanupPolicy.Has(config.CleanupCompact) || t.CleanupPolicy.Has(config.CleanupDelete),
 		Checks: record.Policy{
 			MessageBytesMax: int(t.MaxMessageBytes), SegmentBytesMax: int(t.SegmentBytes),

@@ -81,7 +81,7 @@ func (s source) LogDirs() []status.LogDir {
 	for i, d := range s.b.storage.describe() {
 		dir := status.LogDir{Path: d.Path, Total: d.Total, Free: d.Free, Failure: d.Failure}
 		if i < len(s.b.storage.dirs) { // behind them come those that could not be opened
-			dir.Space = s.b.storage.dirs[i].home.Space()
+			dir.Space, dir.Flusher = s.b.storage.dirs[i].home.Space(), s.b.storage.dirs[i].flusher
 		}
 		dirs = append(dirs, dir)
 	}

@@ -74,6 +74,8 @@ type logDir struct {
 	// manifest guards changes of the manifest, which workers make.
 	manifest sync.Mutex
 
+	volume  env.Volume // nil: the system cannot sync one
+	flusher *partition.Flusher
 	workers []*worker
 	// The watch's own: whether its partitions were told of its failure, and when retention was asked for early.
 	told     bool
@@ -95,7 +97,21 @@ func (s *storage) openDir(path string) (*logDir, error) {
 	}
 	_, d.formatted = d.Identity()
 	d.unsettled.Store(1) // until the metadata was looked at
+	d.volume, err = d.fs.OpenVolume(path)
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		d.release()
+		return nil, err
+	}
+	d.flusher = partition.NewFlusher(s.env, s.logger, d.volume)
 	return d, nil
+}
+
+// release gives the directory back. Its lock would go with the end of the process too.
+func (d *logDir) release() {
+	if d.volume != nil {
+		_ = d.volume.Close() // nothing was written through it
+	}
+	_ = d.Close()
 }
 
 // load reads the checkpoints and what partitions there are.

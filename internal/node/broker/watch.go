@@ -37,7 +37,6 @@ func (b *Broker) watch(ctx context.Context) {
 			}
 		}
 		b.storage.retry()
-		b.flusher.Retry()
 		wait := [...]time.Duration{partition.Ample: time.Second, partition.Scarce: 200 * time.Millisecond, partition.Throttled: 50 * time.Millisecond,
 			partition.Refusing: 50 * time.Millisecond}[worst]
 		timer := b.env.Clock.NewTimer(wait)

@@ -99,7 +99,7 @@ type harness struct {
 }
 
 func newHarness(t *testing.T) *harness {
-	h := &harness{t: t, fs: memfs.New(), flusher: partition.NewFlusher(slog.New(slog.DiscardHandler))}
+	h := &harness{t: t, fs: memfs.New(), flusher: partition.NewFlusher(env.Real(), slog.New(slog.DiscardHandler), nil)}
 	h.fs.Hook = func(op memfs.Op) error {
 		h.mu.Lock()
 		defer h.mu.Unlock()

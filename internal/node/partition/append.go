@@ -2,6 +2,7 @@ package partition
 
 import (
 	"errors"
+	"time"
 
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/proto/record"
@@ -79,7 +80,7 @@ func (p *Partition) appendLocked(b record.Batch, all bool) (Appended, news, mold
 		if n = p.advanceLocked(); n.readable != 0 && before == res.Base {
 			n.readable = len(b)
 		}
-		p.askFlushLocked(int64(b.Count()), s)
+		p.askFlushLocked(b, s)
 	}
 	if !p.Online() { // its directory has failed meanwhile, in another log: what was written here is not acknowledged either
 		return Appended{}, n, moldau.KafkaStorageError, p.failureLocked()
@@ -112,48 +113,84 @@ func (p *Partition) writeLocked(b record.Batch, s *Settings) (res Appended, fres
 		return Appended{}, false, err
 	}
 	if at.Rolled {
-		p.flusher.mark(p) // the sealed segment is made durable behind the append's back
+		p.mu.rolled = true
 	}
 	res.Base, res.Last = at.Base, at.Last
 	return res, true, nil
 }
 
-// askFlushLocked has the flusher sync the log where the topic's flush.messages says so.
-func (p *Partition) askFlushLocked(messages int64, s *Settings) {
-	p.mu.unflushed += messages
-	if p.mu.unflushed >= s.FlushMessages {
-		p.mu.unflushed = 0
+// askFlushLocked has the flusher sync b, which was appended, when the topic says so. Nobody waits for it but in durable mode.
+func (p *Partition) askFlushLocked(b record.Batch, s *Settings) {
+	p.flusher.unsynced.Add(int64(len(b)))
+	p.mu.unsynced += int64(len(b))
+	if s.durable() {
 		p.flusher.mark(p)
+		return
+	}
+	p.mu.unflushed += int64(b.Count())
+	switch {
+	case p.mu.rolled || p.mu.unflushed >= s.FlushMessages:
+		p.mu.rolled, p.mu.unflushed = false, 0
+		p.expectFlushLocked(0)
+	case !p.mu.expected:
+		p.expectFlushLocked(s.unsyncedAgeMax())
 	}
 }
 
+// expectFlushLocked has the log synced after d.
+func (p *Partition) expectFlushLocked(d time.Duration) {
+	p.mu.expected = true
+	p.flusher.expect(p, p.clock.Now().Add(d))
+}
+
 // Flush syncs the log and lets the high watermark follow where it waits for that. Appends go on meanwhile. An error takes the
-// partition offline, unless it is commitlog.Transient: then the next Flush does what this one could not.
+// partition offline, unless it is commitlog.Transient: then a later Flush does what this one could not.
 func (p *Partition) Flush() error {
 	log := p.Log()
 	if log == nil {
 		return nil
 	}
-	durable, err := log.Flush()
+	_, err := log.Flush()
+	return p.flushed(log, err)
+}
+
+// flushed tells the partition how a flush of its log has ended.
+func (p *Partition) flushed(log *commitlog.Log, err error) error {
 	switch {
-	case err == nil:
+	case err == nil || commitlog.Transient(err):
 	case p.IsGone():
 		return nil // and its log closed meanwhile
-	case commitlog.Transient(err):
-		return err
 	default:
 		p.Fail(err)
 		return err
 	}
 	p.mu.Lock()
 	var n news
-	if p.Online() && p.mu.leader != nil {
-		p.mu.leader.Flushed(min(durable, log.End()))
-		n = p.advanceLocked()
+	if p.Online() {
+		if p.mu.leader != nil {
+			p.mu.leader.Flushed(min(log.RecoveryPoint(), log.End()))
+			n = p.advanceLocked()
+		}
+		p.countUnsyncedLocked(log.Unsynced())
+		switch {
+		case err != nil:
+			p.expectFlushLocked(flushRetry)
+		case p.mu.unsynced > 0 && !p.settings.Load().durable():
+			p.expectFlushLocked(p.settings.Load().unsyncedAgeMax())
+		case p.mu.expected:
+			p.mu.expected = false
+			p.flusher.forget(p)
+		}
 	}
 	p.mu.Unlock()
 	p.tell(n)
-	return nil
+	return err
+}
+
+// countUnsyncedLocked corrects what the flusher counts for this log.
+func (p *Partition) countUnsyncedLocked(n int64) {
+	p.flusher.unsynced.Add(n - p.mu.unsynced)
+	p.mu.unsynced = n
 }
 
 // codeOf is the wire's word for an error of the log. A full volume has no word of its own; that there are not enough replicas

@@ -37,7 +37,7 @@ var errDisk = errors.New("the disk has failed")
 // newHarness makes a partition that is still loading.
 func newHarness(t testing.TB, s Settings) *harness {
 	t.Helper()
-	h := &harness{t: t, fs: memfs.New(), flusher: NewFlusher(slog.New(slog.DiscardHandler))}
+	h := &harness{t: t, fs: memfs.New(), flusher: NewFlusher(env.Real(), slog.New(slog.DiscardHandler), nil)}
 	h.fs.Hook = func(op memfs.Op) error {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -194,7 +194,7 @@ func (o *outcomes) expectNone(t testing.TB, index int) {
 	}
 }
 
-func settings() Settings { return Settings{MinInSync: 1, FlushMessages: 1 << 62} }
+func settings() Settings { return Settings{MinInSync: 1, FlushMessages: 1 << 62, FlushMs: 1 << 62} }
 
 func durable() Settings {
 	s := settings()

@@ -91,6 +91,9 @@ func (p *Partition) Reconfigure(s *Settings) {
 	if p.Online() {
 		p.log.Reconfigure(s.Log)
 		n, _ = p.leadLocked() // of the epoch that it leads: nothing that can fail
+		if p.mu.expected {
+			p.flusher.hasten(p, p.clock.Now().Add(s.unsyncedAgeMax()))
+		}
 	}
 	p.mu.Unlock()
 	p.tell(n)

@@ -54,11 +54,15 @@ type Partition struct {
 		leader     *replica.Leader // nil while not leading or loading
 		waiting    waitlist
 		unflushed  int64 // messages since the last flush was asked for
+		unsynced   int64 // bytes that the flusher counts for this log
+		rolled     bool  // a sealed segment is to be synced
+		expected   bool  // the flusher has the log on its schedule
 		failure    error // why the partition is offline
 	}
 	settled  chan struct{} // closed when loading has ended, one way or the other
 	watchers watchers
 	flusher  *Flusher
+	berth    berth // guarded by flusher.mu
 	settings atomic.Pointer[Settings]
 }
 
@@ -167,6 +171,9 @@ func (p *Partition) Opened(log *commitlog.Log, known moldau.Offset) error {
 		p.log = nil // nobody has seen it
 	} else {
 		p.state.Store(int32(online))
+		if log.RecoveryPoint() < log.End() {
+			p.expectFlushLocked(p.settings.Load().unsyncedAgeMax()) // what a recovery has found
+		}
 		close(p.settled)
 		n.readable = -1
 	}
@@ -194,6 +201,7 @@ func (p *Partition) failLocked(why error) news {
 	}
 	p.state.Store(int32(offline))
 	p.mu.failure = why
+	p.unberthLocked()
 	return news{done: p.mu.waiting.all(), code: moldau.KafkaStorageError, readable: -1}
 }
 
@@ -208,12 +216,20 @@ func (p *Partition) Gone() *commitlog.Log {
 	p.mu.leader = nil
 	n := news{done: p.mu.waiting.all(), code: moldau.NotLeaderOrFollower, readable: -1}
 	log := p.log
+	p.unberthLocked()
 	p.mu.Unlock()
 	p.tell(n)
 	if before == gone {
 		return nil
 	}
 	return log
+}
+
+// unberthLocked ends what the flusher does for this log.
+func (p *Partition) unberthLocked() {
+	p.countUnsyncedLocked(0)
+	p.mu.expected = false
+	p.flusher.forget(p)
 }
 
 // Settled is closed once the log was opened or that failed.

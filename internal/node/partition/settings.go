@@ -1,6 +1,8 @@
 package partition
 
 import (
+	"time"
+
 	"github.com/moldau/moldau/internal/proto/record"
 	"github.com/moldau/moldau/internal/store/commitlog"
 )
@@ -11,6 +13,7 @@ type Settings struct {
 	MinInSync     int
 	LogAppendTime bool
 	FlushMessages int64
+	FlushMs       int64
 	DeleteAllowed bool // DeleteRecords may move the start: cleanup.policy is not compact alone
 	// Checks are what a batch of a producer is checked against.
 	Checks record.Policy
@@ -18,3 +21,8 @@ type Settings struct {
 
 // durable reports whether each append is to be synced before it is acknowledged or read.
 func (s *Settings) durable() bool { return s.FlushMessages <= 1 }
+
+// unsyncedAgeMax is how long a record may stay unsynced.
+func (s *Settings) unsyncedAgeMax() time.Duration {
+	return time.Duration(min(s.FlushMs, unsyncedAge.Milliseconds())) * time.Millisecond
+}

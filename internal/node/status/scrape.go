@@ -190,6 +190,16 @@ func (s *scrape) logs() {
 		s.gauge("kafka_log_logmanager_remaininglogstorecover", "Logs that are not open yet", recovering, "dir", d.Path)
 	}
 	for _, d := range dirs {
+		if d.Flusher != nil {
+			s.Summary("kafka_log_logflushstats_logflushrateandtimems", "Milliseconds of a sync of logs, of one or of many together", &d.Flusher.Took, "directory", d.Path)
+		}
+	}
+	for _, d := range dirs {
+		if d.Flusher != nil {
+			s.Gauge("moldau_log_directory_unsynced_bytes", "Bytes appended that are not synced", float64(d.Flusher.Unsynced()), "directory", d.Path)
+		}
+	}
+	for _, d := range dirs {
 		if d.Total >= 0 {
 			s.Gauge("moldau_log_directory_total_bytes", "Size of the volume of a log directory", float64(d.Total), "directory", d.Path)
 		}

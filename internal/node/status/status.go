@@ -40,6 +40,8 @@ type LogDir struct {
 	Total, Free int64 // bytes of its volume; -1 where that cannot be told
 	Failure     error // why it is offline, or nil
 	Space       partition.Space
+	// Flusher syncs its logs; nil where the directory could not be opened.
+	Flusher *partition.Flusher
 }
 
 // Scrubs is what the background reads of sealed segments have done since the start.

@@ -90,7 +90,8 @@ func newSource(t *testing.T) *source {
 		},
 		partitions: []*partition.Partition{newPartition("views", id, 1), newPartition("views", id, 0)},
 		topics:     map[string]*partition.TopicStats{"views": new(partition.TopicStats), "deleted": new(partition.TopicStats)},
-		dirs:       []LogDir{{Path: "/data/a", Total: 1000, Free: 400}},
+		dirs: []LogDir{{Path: "/data/a", Total: 1000, Free: 400,
+			Flusher: partition.NewFlusher(env.Real(), slog.New(slog.DiscardHandler), nil)}},
 	}
 }
 
@@ -98,7 +99,7 @@ func newPartition(topic string, id moldau.TopicID, index int32) *partition.Parti
 	e := env.Real()
 	settings := &partition.Settings{Log: commitlog.DefaultConfig(), MinInSync: 1, FlushMessages: math.MaxInt64}
 	return partition.New(moldau.TopicPartition{Topic: topic, Partition: index}, id, partition.NewDirectory("/data/a"), e.Clock,
-		partition.NewFlusher(slog.New(slog.DiscardHandler)), new(partition.TopicStats), settings)
+		partition.NewFlusher(env.Real(), slog.New(slog.DiscardHandler), nil), new(partition.TopicStats), settings)
 }
 
 // open gives a partition a log with one record.
@@ -147,6 +148,7 @@ func TestMetrics(t *testing.T) {
 	src.topics["views"].MessagesIn.Add(20)
 	src.topics["views"].BytesIn.Add(2000)
 	src.topics["deleted"].MessagesIn.Add(3)
+	src.dirs[0].Flusher.Took.Observe(3 * time.Millisecond)
 	produce := src.server.Request(wire.Produce)
 	produce.ByVersion[9].Add(4)
 	produce.TotalTime.Observe(2 * time.Millisecond)
@@ -178,6 +180,8 @@ func TestMetrics(t *testing.T) {
 		`kafka_log_log_size{topic="views",partition="1"}`:                                size,
 		`kafka_log_log_logendoffset{topic="views",partition="0"}`:                        "1",
 		`kafka_log_log_logstartoffset{topic="views",partition="0"}`:                      "0",
+		`kafka_log_logflushstats_logflushrateandtimems_count{directory="/data/a"}`:       "1",
+		`moldau_log_directory_unsynced_bytes{directory="/data/a"}`:                       "0",
 		`kafka_log_log_numlogsegments{topic="views",partition="0"}`:                      "1",
 		`kafka_log_logmanager_offlinelogdirectorycount`:                                  "0",
 		`kafka_log_logmanager_logdirectoryoffline{logDirectory="/data/a"}`:               "0",

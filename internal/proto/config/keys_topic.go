@@ -19,7 +19,7 @@ var topicKeys = []row{
 	{"flush.messages", TypeLong, "9223372036854775807", atLeast(1), clusterWide, effect,
 		"Records that a partition gathers before they are synced to disk; 1 acknowledges nothing that is not on disk."},
 	{"flush.ms", TypeLong, "9223372036854775807", atLeast(0), clusterWide, effect,
-		"Longest time that a record waits before it is synced to disk, in milliseconds."},
+		"Longest time that a record waits before it is synced to disk, in milliseconds; 10 seconds at most."},
 	{"follower.replication.throttled.replicas", TypeList, "", throttledReplicas, clusterWide, inert,
 		"Followers whose replication is throttled, as partition:broker pairs, or * for all."},
 	{"index.interval.bytes", TypeInt, "4096", atLeast(0), clusterWide, effect,

@@ -45,8 +45,7 @@ func trace(seed uint64, steps, n int) (w *world, changes int, err error) {
 	err = w.begin(false)
 	for i := 0; i < steps && err == nil; i++ {
 		if i%7 == 3 && w.log.End() > 0 { // what is appended later is at risk, what was before is not
-			_, err = w.log.Flush()
-			if err == nil {
+			if err = w.sync(i%2 == 0); err == nil {
 				w.durable = w.log.End()
 			}
 			continue

@@ -206,17 +206,30 @@ func (w *world) marker(pick chooser) error {
 	return nil
 }
 
-func (w *world) flush(chooser) error {
+func (w *world) flush(pick chooser) error {
 	before := w.log.End()
-	durable, err := w.log.Flush()
-	if err != nil {
+	if err := w.sync(pick != nil && pick("together", 2) == 1); err != nil {
 		return err
 	}
-	if durable != before || w.log.RecoveryPoint() != before {
-		return fmt.Errorf("flushed to %d, recovery point %d, want %d", durable, w.log.RecoveryPoint(), before)
+	if w.log.RecoveryPoint() != before || w.log.Unsynced() != 0 {
+		return fmt.Errorf("recovery point %d, want %d; %d bytes are not synced", w.log.RecoveryPoint(), before, w.log.Unsynced())
 	}
 	w.durable = before
 	return nil
+}
+
+// sync flushes the log, by itself or with its volume.
+func (w *world) sync(together bool) error {
+	if !together {
+		_, err := w.log.Flush()
+		return err
+	}
+	v, err := w.fs.OpenVolume("/")
+	if err != nil {
+		return err
+	}
+	err = FlushTogether(v, []*Log{w.log})[0]
+	return errors.Join(err, v.Close())
 }
 
 func (w *world) advanceStart(pick chooser) error {

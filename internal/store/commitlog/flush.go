@@ -21,44 +21,122 @@ func (l *Log) Flush() (moldau.Offset, error) {
 		return l.RecoveryPoint(), err
 	}
 	if err := l.flushLocked(); err != nil {
-		return l.RecoveryPoint(), l.refuse(fmt.Errorf("flush log %v: %w", l.partition, err))
+		return l.RecoveryPoint(), l.flushFailed(err)
 	}
 	return l.RecoveryPoint(), nil
 }
 
-func (l *Log) flushLocked() (err error) {
-	v := l.view.Load()
-	end := v.tail.end().next // before the sync: what comes later is not covered by it
-	durable := l.RecoveryPoint()
-	names := l.namesDirty.Swap(false)
-	defer func() {
-		if err != nil && names {
-			l.namesDirty.Store(true)
+func (l *Log) flushFailed(err error) error {
+	return l.refuse(fmt.Errorf("flush log %v: %w", l.partition, err))
+}
+
+// FlushTogether does for each of several logs what Flush does, with one sync of the volume that they lie on. The errors are
+// those that Flush would return, in the order of the logs; one of the volume is that of all, and may be due to a file of
+// anybody else, or of a log that was not among them. Calls that have a log in common are not made at the same time.
+func FlushTogether(volume env.Volume, logs []*Log) []error {
+	errs := make([]error, len(logs))
+	begun := make([]flush, len(logs))
+	for i, l := range logs {
+		l.flushing.Lock()
+		if l.damage != nil {
+			continue // nothing was appended
 		}
-	}()
-	for i, s := range v.segs {
-		sealed := i < len(v.segs)-1
-		if v.bounds(i).next <= durable && (!sealed || s.indexSynced.Load() && !s.abortedDirty.Load()) {
+		if errs[i] = l.usable(); errs[i] != nil {
 			continue
 		}
-		if err := l.syncSegment(s, sealed); err != nil {
-			return err
+		f := l.beginFlush()
+		if err := l.saveEpochs(); err != nil {
+			l.abandonFlush(f)
+			errs[i] = l.flushFailed(undone(err, nothing))
+			continue
+		}
+		begun[i] = f
+	}
+	failed := volume.Sync()
+	for i, l := range logs {
+		switch f := begun[i]; {
+		case f.view == nil: // not begun
+		case failed != nil:
+			errs[i] = l.flushFailed(failed)
+		default:
+			f.syncedAll()
+			l.endFlush(f)
+		}
+		l.flushing.Unlock()
+	}
+	return errs
+}
+
+// flush is one flush of a log under way.
+type flush struct {
+	view    *view
+	end     moldau.Offset // what comes later is not covered by the sync
+	written int64         // as Log.written was before
+	names   bool          // the directory has names to sync
+}
+
+func (l *Log) flushLocked() (err error) {
+	f := l.beginFlush()
+	defer func() {
+		if err != nil {
+			l.abandonFlush(f)
+		}
+	}()
+	durable := l.RecoveryPoint()
+	for i, s := range f.view.segs {
+		if sealed := i < len(f.view.segs)-1; f.view.bounds(i).next > durable || sealed && !s.indexesSynced() {
+			if err := l.syncSegment(s, sealed); err != nil {
+				return err
+			}
 		}
 	}
 	// The recovery point may pass the first record of an epoch only when a start can find the epoch elsewhere.
 	if err := l.saveEpochs(); err != nil {
 		return undone(err, nothing)
 	}
-	if names {
+	if f.names {
 		if err := l.fsys.SyncDir(l.dir); err != nil {
 			return unopened(err)
 		}
 	}
-	if end > durable {
-		l.recoveryPoint.Store(int64(end))
-	}
+	l.endFlush(f)
 	return nil
 }
+
+// beginFlush notes what a sync from now on covers.
+func (l *Log) beginFlush() flush {
+	f := flush{written: l.written.Load(), view: l.view.Load(), names: l.namesDirty.Swap(false)}
+	f.end = f.view.tail.end().next
+	return f
+}
+
+// abandonFlush leaves to the next flush what f was to make durable.
+func (l *Log) abandonFlush(f flush) {
+	if f.names {
+		l.namesDirty.Store(true)
+	}
+}
+
+// endFlush notes that what f covers is durable.
+func (l *Log) endFlush(f flush) {
+	l.synced.Store(f.written)
+	if int64(f.end) > l.recoveryPoint.Load() {
+		l.recoveryPoint.Store(int64(f.end))
+	}
+}
+
+// syncedAll notes that all files are durable. Those of sealed segments do not change any more.
+func (f flush) syncedAll() {
+	for _, s := range f.view.segs[:len(f.view.segs)-1] {
+		if !s.indexesSynced() && s.offsets.mem.Load() == nil && s.times.mem.Load() == nil {
+			s.indexSynced.Store(true)
+			s.abortedDirty.Store(false)
+		}
+	}
+}
+
+// Unsynced is how many bytes were appended that no flush has made durable. It may be called from any goroutine.
+func (l *Log) Unsynced() int64 { return max(l.written.Load()-l.synced.Load(), 0) }
 
 // syncSegment syncs the file of a segment, and its indexes once it is sealed: those of the active one are in memory. A
 // segment that retention has taken out of the view keeps its names until a sweep, which waits for us.

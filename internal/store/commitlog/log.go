@@ -45,6 +45,8 @@ type Log struct {
 	view          atomic.Pointer[view]
 	epochs        atomic.Pointer[epochTable]
 	recoveryPoint atomic.Int64
+	written       atomic.Int64 // bytes appended since Open
+	synced        atomic.Int64 // what written was at the start of the last flush
 	failure       atomic.Pointer[error]
 	cfg           atomic.Pointer[Config]
 	closed        atomic.Bool
@@ -143,6 +145,7 @@ func (l *Log) append(b record.Batch, end boundary) (Appended, error) {
 	last := b.LastOffset()
 	l.producers.end = last + 1
 	v.tail.add(boundary{last + 1, end.pos + int64(len(b))})
+	l.written.Add(int64(len(b)))
 	return Appended{Base: b.BaseOffset(), Last: last, Timestamp: b.MaxTimestamp(), Rolled: rolled}, nil
 }
 

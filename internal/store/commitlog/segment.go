@@ -235,6 +235,9 @@ func (s *segment) dropIndexes(next moldau.Offset, size int64) {
 	s.times.mem.Store(nil)
 }
 
+// indexesSynced reports whether the files of the indexes are durable.
+func (s *segment) indexesSynced() bool { return s.indexSynced.Load() && !s.abortedDirty.Load() }
+
 // syncIndexes makes the files of a sealed segment's indexes durable.
 func (s *segment) syncIndexes() error {
 	if s.indexSynced.Load() || s.offsets.mem.Load() != nil || s.times.mem.Load() != nil {

@@ -23,7 +23,7 @@ import (
 
 // Op is a call that a hook is told of before it takes place.
 type Op struct {
-	Kind string // create, open, link, rename, remove, mkdir, syncdir, write, truncate, sync, read
+	Kind string // create, open, link, rename, remove, mkdir, syncdir, syncvolume, write, truncate, sync, read
 	Name string
 	To   string // of a link or a rename
 	Off  int64  // of a read or write
@@ -396,6 +396,56 @@ func (f *FS) room(n *node, p []byte, off int64) ([]byte, error) {
 		return p, nil
 	}
 	return p[:max(int64(len(p))-lack, 0)], syscall.ENOSPC
+}
+
+func (f *FS) OpenVolume(dir string) (env.Volume, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n := f.find(dir); n == nil || !n.dir {
+		return nil, fail("open", dir, fs.ErrNotExist)
+	}
+	f.opened++
+	return &volume{fs: f, dir: dir}, nil
+}
+
+// volume is all of a file system.
+type volume struct {
+	fs     *FS
+	dir    string
+	closed bool
+}
+
+func (v *volume) Sync() error {
+	if err := v.fs.ask(Op{Kind: "syncvolume", Name: v.dir}); err != nil {
+		return fail("sync volume", v.dir, err)
+	}
+	v.fs.mu.Lock()
+	defer v.fs.mu.Unlock()
+	if v.closed {
+		return fail("sync volume", v.dir, fs.ErrClosed)
+	}
+	v.fs.root.syncAll()
+	return nil
+}
+
+func (v *volume) Close() error {
+	v.fs.mu.Lock()
+	defer v.fs.mu.Unlock()
+	if v.closed {
+		return fail("close", v.dir, fs.ErrClosed)
+	}
+	v.closed = true
+	v.fs.opened--
+	return nil
+}
+
+// syncAll makes n durable and all below it.
+func (n *node) syncAll() {
+	n.synced = slices.Clone(n.data)
+	n.durable = maps.Clone(n.children)
+	for _, child := range n.children {
+		child.syncAll()
+	}
 }
 
 // Keep says what of the unsynced a crash leaves.

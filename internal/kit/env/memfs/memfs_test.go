@@ -149,3 +149,46 @@ func TestCrash(t *testing.T) {
 		t.Errorf("a short write of %d bytes: %v, %q", n, err, read(f, "/b"))
 	}
 }
+
+// TestCrashAfterVolumeSync: a sync of the volume covers every file and every name, and nothing that comes later.
+func TestCrashAfterVolumeSync(t *testing.T) {
+	f := New()
+	if err := f.MkdirAll("/a/b"); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"/x", "/a/x", "/a/b/x"} {
+		file, err := f.Create(name)
+		if err == nil {
+			_, err = file.WriteAt([]byte("synced"), 0)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	v, err := f.OpenVolume("/a/b")
+	if err == nil {
+		err = v.Sync()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Remove("/x"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Create("/late"); err != nil {
+		t.Fatal(err)
+	}
+	after := f.Crash(None, 0)
+	for _, name := range []string{"/x", "/a/x", "/a/b/x"} {
+		if b, err := env.ReadFile(after, name, 100); err != nil || string(b) != "synced" {
+			t.Errorf("%s holds %q, %v", name, b, err)
+		}
+	}
+	if _, err := after.Stat("/late"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a name that was not synced: %v", err)
+	}
+	f.Hook = func(Op) error { return errors.New("the disk has failed") }
+	if v.Sync() == nil {
+		t.Error("the hook was not asked")
+	}
+}
