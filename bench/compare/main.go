@@ -160,6 +160,10 @@ func measure(ctx context.Context, o *options, progress io.Writer) (*result, erro
 		for rep := range o.reps {
 			for i := range subjects {
 				s := subjects[(i+rep)%len(subjects)]
+				if !w.suits(s) {
+					runs--
+					continue
+				}
 				m, err := w.measure(ctx, s, o, rep)
 				if err != nil {
 					return nil, fmt.Errorf("%s on %s: %w", w.name, s.name, err)

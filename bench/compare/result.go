@@ -28,6 +28,7 @@ var bars = []bar{
 	{"produce-lz4", "CPU per GB", "kafka", 0.4}, {"produce-zstd", "CPU per GB", "kafka", 0.4},
 	{"fetch", "CPU per GB", "kafka", 1.1}, {"fetch", "CPU per GB", "floor", 1.3},
 	{"acks-50", "CPU per record", "kafka", 0.5},
+	{"synced-50", "rate", "kafka", 10}, {"synced-50-200", "rate", "kafka", 5},
 	{"e2e-1000", "p50", "kafka", 0.5}, {"e2e-1000", "p99", "kafka", 0.5},
 	{"e2e-20000", "p50", "kafka", 0.5}, {"e2e-20000", "p99", "kafka", 0.5},
 	{memory, "peak", "kafka", 0.25},

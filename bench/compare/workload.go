@@ -26,8 +26,12 @@ type (
 	}
 	// fetchLoad reads what an uncompressed produceLoad of one partition writes.
 	fetchLoad struct{}
-	// acksLoad has clients that each wait for the acknowledgement of every 100-byte record.
-	acksLoad struct{ clients int }
+	// acksLoad has clients that each wait for the acknowledgement of every 100-byte record, one partition a request. Where it is
+	// synced, the topic has flush.messages=1: no record is acknowledged that is not on disk.
+	acksLoad struct {
+		clients, partitions int
+		synced              bool
+	}
 	// endToEndLoad sends at a fixed rate and measures how long records take to the consumer.
 	endToEndLoad struct{ rate float64 }
 )
@@ -53,7 +57,9 @@ var workloads = []workload{
 	{"produce-lz4", "the same to one partition with lz4 (GB as before compression)", []metric{cpuPerGB, megabytes, p50, p99}, produceLoad{1, 1, "lz4"}},
 	{"produce-zstd", "the same with zstd", []metric{cpuPerGB, megabytes, p50, p99}, produceLoad{1, 1, "zstd"}},
 	{"fetch", "one partition read by one client, 1 MiB a response", []metric{cpuPerGB, megabytes}, fetchLoad{}},
-	{"acks-50", "50 clients that each wait for every 100-byte record's ack, acks=all", []metric{cpuPerRecord, records, p50, p99}, acksLoad{50}},
+	{"acks-50", "50 clients that each wait for every 100-byte record's ack, acks=all", []metric{cpuPerRecord, records, p50, p99}, acksLoad{50, 1, false}},
+	{"synced-50", "the same with flush.messages=1: every ack waits for the disk", []metric{records, p50, p99, cpuPerRecord}, acksLoad{50, 1, true}},
+	{"synced-50-200", "the same over 200 partitions", []metric{records, p50, p99, cpuPerRecord}, acksLoad{50, 200, true}},
 	{"e2e-1000", "end to end at 1,000 records a second, one a millisecond", []metric{p50, p99, cpuPerRecord}, endToEndLoad{1000}},
 	{"e2e-20000", "end to end at 20,000 records a second, 20 a millisecond", []metric{p50, p99, cpuPerRecord}, endToEndLoad{20000}},
 }
@@ -72,12 +78,17 @@ func (m *measurement) String() string {
 // measure runs the workload once on s; before the first repetition it warms s up.
 func (w workload) measure(ctx context.Context, s *subject, o *options, rep int) (*measurement, error) {
 	topic := fmt.Sprintf("%s-%d", w.name, rep)
-	partitions := 1
-	if p, ok := w.spec.(produceLoad); ok {
-		partitions = p.partitions
+	partitions, config := 1, map[string]string{"retention.ms": "-1"} // nothing but the load
+	switch l := w.spec.(type) {
+	case produceLoad:
+		partitions = l.partitions
+	case acksLoad:
+		partitions = l.partitions
+		if l.synced {
+			config["flush.messages"] = "1"
+		}
 	}
-	// No retention, no roll by time: nothing but the load.
-	if err := s.cluster.CreateTopic(ctx, topic, partitions, map[string]string{"retention.ms": "-1"}); err != nil {
+	if err := s.cluster.CreateTopic(ctx, topic, partitions, config); err != nil {
 		return nil, err
 	}
 	run, err := w.prepare(ctx, s, o, topic)
@@ -103,6 +114,12 @@ func (w workload) measure(ctx context.Context, s *subject, o *options, rep int) 
 		return nil, err
 	}
 	return &measurement{*report, after - before}, s.cluster.DeleteTopic(ctx, topic)
+}
+
+// suits reports whether s can be measured by the workload: the floor syncs nothing.
+func (w workload) suits(s *subject) bool {
+	l, ok := w.spec.(acksLoad)
+	return !ok || !l.synced || s.name != "floor"
 }
 
 // prepare returns what runs the workload: for so long, or to its end with 0.
@@ -131,7 +148,7 @@ func (w workload) prepare(ctx context.Context, s *subject, o *options, topic str
 	case acksLoad:
 		batch, err := load.NewBatch(1, 100, 0, "none", fill())
 		return func(d time.Duration) (*load.Report, error) {
-			p := load.ProduceSpec{Topic: topic, Batch: batch, Clients: l.clients, Acks: -1, Duration: d}
+			p := load.ProduceSpec{Topic: topic, Batch: batch, Clients: l.clients, PartitionsPerRequest: 1, Acks: -1, Duration: d}
 			if d == 0 {
 				p.Duration = time.Duration(o.seconds) * time.Second
 			}
