@@ -7,6 +7,7 @@ package api
 // Version notes: v3 producer id and epoch of a producer that goes on (KIP-360), only with a transactional id.
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/moldau/moldau/internal/core/access"
 	"github.com/moldau/moldau/internal/core/controller"
 	"github.com/moldau/moldau/internal/core/metadata"
+	"github.com/moldau/moldau/internal/node/quorum"
 	"github.com/moldau/moldau/internal/node/server"
 	"github.com/moldau/moldau/internal/proto/schema"
 )
@@ -70,7 +72,9 @@ func initProducerID(b *Broker, c *server.Call, req *kmsg.InitProducerIDRequest) 
 			resp.ProducerID, resp.ProducerEpoch = int64(id), 0
 			return answer(resp, c.Version)
 		}
-		if err := b.refillProducerIDs(c); err != nil {
+		if err := b.refillProducerIDs(c); errors.Is(err, quorum.ErrNoSpace) {
+			return refuse(moldau.CoordinatorLoadInProgress)
+		} else if err != nil {
 			return server.HangUp(fmt.Errorf("cannot get producer ids: %w", err))
 		}
 	}

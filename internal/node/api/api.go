@@ -6,6 +6,7 @@ package api
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -143,6 +144,33 @@ func encode(r *server.Reply, resp kmsg.Response) {
 	countOutcomes(r, reflect.ValueOf(resp).Elem())
 }
 
+// refuseAll makes every success that a response of a change tells a refusal, since the change has not been made. A response that
+// only looks, and would have made something on the way, stays as it is.
+func refuseAll(resp kmsg.Response, why error) {
+	switch resp.(type) {
+	case *lateMetadata, *kmsg.FindCoordinatorResponse:
+	default:
+		refuseEach(reflect.ValueOf(resp).Elem(), why.Error())
+	}
+}
+
+func refuseEach(v reflect.Value, why string) {
+	code, message := v.FieldByName("ErrorCode"), v.FieldByName("ErrorMessage")
+	if code.IsValid() && code.Int() == 0 {
+		code.SetInt(int64(moldau.KafkaStorageError))
+		if message.IsValid() {
+			message.Set(reflect.ValueOf(&why))
+		}
+	}
+	for i := range v.NumField() {
+		if f := v.Field(i); f.Kind() == reflect.Slice && f.Type().Elem().Kind() == reflect.Struct {
+			for j := range f.Len() {
+				refuseEach(f.Index(j), why)
+			}
+		}
+	}
+}
+
 // countOutcomes counts the error codes of a response: its own, and those of the things it lists.
 func countOutcomes(r *server.Reply, v reflect.Value) {
 	for i := range v.NumField() {
@@ -177,6 +205,11 @@ func changeThen[R kmsg.Response](b *Broker, c *server.Call, command func(head *m
 		close(ready)
 	})
 	write := func(r *server.Reply) {
+		if errors.Is(failure, quorum.ErrNoSpace) && !errors.Is(failure, quorum.ErrUnknownOutcome) {
+			resp, _ = command(b.Metadata.Image()) // what it would have been
+			refuseAll(resp, failure)
+			failure = nil
+		}
 		if failure != nil {
 			r.Fail(fmt.Errorf("the metadata quorum did not take the request: %w", failure))
 			return

@@ -28,6 +28,7 @@ import (
 
 // harness is a Broker over real partitions and a metadata log that commits at once, driven without sockets.
 type harness struct {
+	refusal error // of every change
 	*Broker
 	t        testing.TB
 	dir      string
@@ -195,6 +196,10 @@ func (h *harness) Image() *metadata.Image {
 
 // Change implements Metadata.
 func (h *harness) Change(decide func(*metadata.Image) []schema.Record, done func(error)) {
+	if h.refusal != nil {
+		done(h.refusal)
+		return
+	}
 	h.commit(decide)
 	done(nil)
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	pb "go.etcd.io/raft/v3/raftpb"
 
@@ -158,7 +159,9 @@ func removeCheckpoints(o Options, keep position) error {
 	for _, e := range entries {
 		if at, ok := parseCheckpointName(e.Name()); ok && at.index < keep.index {
 			path := filepath.Join(o.Dir, e.Name())
-			if err := o.Env.FS.Rename(path, path+deletedSuffix); err != nil {
+			if err := o.Env.FS.Rename(path, path+deletedSuffix); env.NoSpace(err) {
+				continue // it goes with the next
+			} else if err != nil {
 				return err
 			}
 			if err := o.Env.FS.Remove(path + deletedSuffix); err != nil {
@@ -179,11 +182,14 @@ func (q *Quorum) restore(c checkpoint) error {
 	return nil
 }
 
+// snapshotRetry is how long a snapshot that found no space waits.
+const snapshotRetry = time.Minute
+
 // maybeSnapshot starts to write a snapshot where one is due. Idle time alone makes none: the one there is says it all.
 func (q *Quorum) maybeSnapshot() {
 	due := q.appliedBytes >= q.o.SnapshotBytes || q.snapshotWanted ||
 		q.o.Env.Clock.Now().Sub(q.snapshotAt) >= q.o.SnapshotInterval
-	if !due || q.snapshotting || q.applied.index == q.storage.snap.index {
+	if !due || q.snapshotting || q.applied.index == q.storage.snap.index || q.o.Env.Clock.Now().Before(q.snapshotAfter) {
 		return
 	}
 	encode := q.o.Machine.Snapshot()
@@ -201,6 +207,11 @@ func (q *Quorum) maybeSnapshot() {
 // finishSnapshot drops what the new checkpoint has made superfluous.
 func (q *Quorum) finishSnapshot(w written) error {
 	q.snapshotting = false
+	if env.NoSpace(w.err) { // the log before it stays, and says the same
+		q.o.Logger.Warn("no space for a snapshot of the metadata; it is tried again", "error", w.err)
+		q.snapshotWanted, q.snapshotAfter = true, q.o.Env.Clock.Now().Add(snapshotRetry)
+		return nil
+	}
 	if w.err != nil {
 		return w.err
 	}

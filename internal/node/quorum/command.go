@@ -23,7 +23,7 @@ type Command struct {
 	// for empty data.
 	Adopt func()
 	// Done is called exactly once: without an error when the entry at an offset has been committed and applied, with the last
-	// offset of the head for empty data, or else with ErrNotLeader, ErrTooLarge, ErrStopped (it is not in the log) or
+	// offset of the head for empty data, or else with ErrNotLeader, ErrTooLarge, ErrNoSpace, ErrStopped (it is not in the log) or
 	// ErrUnknownOutcome. It may be nil.
 	Done func(at moldau.Offset, err error)
 }

@@ -96,8 +96,14 @@ func (l *CommitLog) DropPrefix(to moldau.Offset) error {
 	if err := l.log.AdvanceStart(to); err != nil {
 		return err
 	}
-	_, err := l.log.Retain(l.clock.Now(), to)
-	return err
+	now := l.clock.Now()
+	if _, err := l.log.Retain(now, to); err != nil {
+		return err
+	}
+	if err := l.log.Sweep(now); !commitlog.Transient(err) { // else the next one goes on
+		return err
+	}
+	return nil
 }
 
 // Reset implements Log.

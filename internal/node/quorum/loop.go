@@ -17,13 +17,19 @@ import (
 )
 
 // Run drives the replica until ctx ends, which is no error, or until its directory fails, which is one: the log must not
-// be used any more then. It is called once. When it returns, all commands have been answered.
+// be used any more then. A lack of space is no failure: see patient. It is called once. When it returns, all commands have been answered.
 //
 // One round: step what others sent, decide the waiting commands, and after each of the two what Raft asks for: write, sync,
 // send, apply. All commands that are decided in a round share its sync. With one voter no clock ticks: nothing happens
 // until a command comes.
 func (q *Quorum) Run(ctx context.Context) (err error) {
+	q.ending = ctx.Done()
 	defer q.stop()
+	defer func() {
+		if errors.Is(err, errEnded) {
+			err = nil
+		}
+	}()
 	if q.sole() { // there is nobody to wait for
 		if err := q.campaign(); err != nil {
 			return fmt.Errorf("quorum: %w", err)
@@ -180,7 +186,7 @@ func (q *Quorum) saveState() error {
 	if q.state.equal(q.saved) {
 		return nil
 	}
-	if err := writeState(q.o, q.state); err != nil {
+	if err := q.patient(func() error { return writeState(q.o, q.state) }); err != nil {
 		return err
 	}
 	q.saved = q.state
@@ -241,11 +247,7 @@ func (q *Quorum) resign() {
 	}
 	q.leading = false
 	q.o.Machine.Follow()
-	for _, p := range q.pending {
-		p.done(entryOffset(p.index), fmt.Errorf("%w: the leadership of epoch %d ended before offset %d was committed",
-			ErrUnknownOutcome, q.epoch, entryOffset(p.index)))
-	}
-	q.pending, q.pendingBytes = nil, 0
+	q.dropPending(fmt.Errorf("%w: the leadership of epoch %d ended before it was committed", ErrUnknownOutcome, q.epoch))
 }
 
 // applyVoters makes the voters of a committed change effective and durable. A change that quorum-state already contains

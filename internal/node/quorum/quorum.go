@@ -118,8 +118,9 @@ type Quorum struct {
 	status  atomic.Pointer[Status]
 
 	// The rest belongs to the loop.
-	state   state // what quorum-state holds, or is to hold
-	saved   state // what it holds
+	ending  <-chan struct{} // closed when Run is to end
+	state   state           // what quorum-state holds, or is to hold
+	saved   state           // what it holds
 	applied position
 
 	leading      bool
@@ -136,6 +137,7 @@ type Quorum struct {
 	snapshotWanted bool      // by a replica, and the newest does not do for it
 	snapshotAt     time.Time // of the latest snapshot, or of Open
 	appliedBytes   int64     // since the latest snapshot
+	snapshotAfter  time.Time // the next one is not tried before: one found no space
 }
 
 // Open reads what the directory holds: the newest checkpoint is handed to Machine.Restore, the entries behind it are applied
@@ -176,7 +178,7 @@ func Open(o Options) (q *Quorum, err error) {
 	if q.storage, err = openStorage(o.Log, o.Env.Clock, snap.position); err != nil {
 		return nil, fmt.Errorf("quorum: %w", err)
 	}
-	q.storage.snapshot = q.loadSnapshot
+	q.storage.snapshot, q.storage.patient = q.loadSnapshot, q.patient
 	if err := q.startNode(); err != nil {
 		return nil, fmt.Errorf("quorum: %w", err)
 	}

@@ -54,6 +54,7 @@ type storage struct {
 	conf     *pb.ConfState // as of Open
 	snap     position
 	snapshot func() (*pb.Snapshot, error)
+	patient  func(change func() error) error // runs a change of the disk that may have to wait for space
 
 	tail      []*pb.Entry // the last entries of the log, without a gap
 	tailBytes int
@@ -252,7 +253,7 @@ func (s *storage) append(entries []*pb.Entry) error {
 	for _, e := range entries {
 		b, err := encodeEntry(e, now, s.durable)
 		if err == nil {
-			err = s.log.Append(b)
+			err = s.patient(func() error { return s.log.Append(b) })
 		}
 		if err != nil {
 			return fmt.Errorf("append to the metadata log at offset %d: %w", entryOffset(e.GetIndex()), err)
@@ -288,7 +289,7 @@ func (s *storage) flush() error {
 	if !s.unsynced {
 		return nil
 	}
-	if err := s.log.Flush(); err != nil {
+	if err := s.patient(s.log.Flush); err != nil {
 		return fmt.Errorf("sync the metadata log: %w", err)
 	}
 	s.unsynced, s.durable = false, s.log.End()
