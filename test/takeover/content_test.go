@@ -16,12 +16,15 @@ import (
 	"github.com/moldau/moldau/test/peers"
 )
 
-// topics are what the tests write to, with their partitions and configurations.
-var topics = []struct {
+// topicSet is a topic with its partitions and configuration.
+type topicSet struct {
 	name       string
 	partitions int32
 	config     map[string]string
-}{
+}
+
+// topics are what the tests write to.
+var topics = []topicSet{
 	{"plain", 3, map[string]string{"segment.bytes": "1048576", "retention.ms": "-1"}},
 	{"transactions", 2, nil},
 	{"keyed", 1, map[string]string{"cleanup.policy": "compact", "segment.bytes": "1048576", "min.cleanable.dirty.ratio": "0.01"}},
@@ -264,4 +267,30 @@ func producers(t *testing.T, address, topic string, partition int32) []string {
 	}
 	slices.Sort(list)
 	return list
+}
+
+// group is a consumer group that commits an offset of trimmed-0.
+const group = "readers"
+
+func commitOffset(t *testing.T, address string, at int64) {
+	t.Helper()
+	var offsets kadm.Offsets
+	offsets.Add(kadm.Offset{Topic: "trimmed", Partition: 0, At: at, LeaderEpoch: -1})
+	got, err := kadm.NewClient(client(t, address)).CommitOffsets(t.Context(), group, offsets)
+	if err == nil {
+		err = got.Error()
+	}
+	if err != nil {
+		t.Fatalf("commit offset %d: %v", at, err)
+	}
+}
+
+func committedOffset(t *testing.T, address string) int64 {
+	t.Helper()
+	got, err := kadm.NewClient(client(t, address)).FetchOffsets(t.Context(), group)
+	if err != nil {
+		t.Fatalf("fetch the committed offset: %v", err)
+	}
+	o, _ := got.Lookup("trimmed", 0)
+	return o.At
 }

@@ -50,6 +50,7 @@ func TestThereAndBack(t *testing.T) {
 	if _, errs, code := subject.Command(t, "import", k.DataDir, "--to", ours); code != 1 || !strings.Contains(errs, "Apache Kafka runs on") {
 		t.Errorf("an import beside a running broker: exit code %d, %s", code, errs)
 	}
+	commitOffset(t, k.Address, 11)
 	raw, committed, known := read(t, k.Address, false), read(t, k.Address, true), producers(t, k.Address, "plain", 0)
 	k.Stop()
 
@@ -68,16 +69,24 @@ func TestThereAndBack(t *testing.T) {
 	if got := producers(t, b.Address, "plain", 0); !slices.Equal(got, known) {
 		t.Errorf("the producers of plain-0 are %v, want %v", got, known)
 	}
+	if got := committedOffset(t, b.Address); got != 11 {
+		t.Errorf("the group has committed %d, want 11", got)
+	}
+	commitOffset(t, b.Address, 12)
 	write(t, b.Address, 2, false)
 	trim(t, b.Address, 30)
 	raw, committed = read(t, b.Address, false), read(t, b.Address, true)
 	b.Stop(t)
 	dump(t, ours)
+	linked(t, k.DataDir)
 
 	giveBack(t, ours, k.DataDir)
 	k = apache(t, theirs)
 	compare(t, "given back", read(t, k.Address, false), raw)
 	compare(t, "given back, as committed", read(t, k.Address, true), committed)
+	if got := committedOffset(t, k.Address); got != 12 {
+		t.Errorf("given back, the group has committed %d, want 12", got)
+	}
 	for line := range strings.Lines(k.Log()) {
 		recovers := strings.Contains(line, "Recovering unflushed segment") && !strings.Contains(line, "__cluster_metadata") // that one it always does
 		if strings.Contains(line, " ERROR ") || strings.Contains(line, "orrupt") || recovers {
@@ -106,7 +115,7 @@ func takeOver(t *testing.T, from, to string) {
 	if _, err := os.Stat(to); err == nil {
 		t.Error("the dry run has made the target")
 	}
-	if want := 3 + 2 + 1 + 1 + 2 + 2; plan.Partitions != want { // with those of __transaction_state
+	if want := 3 + 2 + 1 + 1 + 2 + 2 + 2; plan.Partitions != want { // with those of __transaction_state and __consumer_offsets
 		t.Errorf("the plan has %d partitions, want %d", plan.Partitions, want)
 	}
 	for _, l := range plan.LeftOut {
@@ -116,6 +125,26 @@ func takeOver(t *testing.T, from, to string) {
 	}
 	if out, errs, code := subject.Command(t, "import", from, "--to", to); code != 0 {
 		t.Fatalf("import: exit code %d\n%s%s", code, out, errs)
+	}
+}
+
+// linked takes the directory over a second time, with names of sealed segments in place of copies, and works on it: the
+// source stays as it is.
+func linked(t *testing.T, from string) {
+	t.Helper()
+	before, to := listing(t, from), filepath.Join(filepath.Dir(from), "linked") // on the same volume
+	if out, errs, code := subject.Command(t, "import", from, "--to", to, "--link"); code != 0 {
+		t.Fatalf("import --link: exit code %d\n%s%s", code, out, errs)
+	}
+	b := subject.Start(t, to, "log.cleaner.backoff.ms=10")
+	write(t, b.Address, 4, false)
+	trim(t, b.Address, 60)
+	b.Kill()
+	b.Restart(t)
+	read(t, b.Address, true)
+	b.Stop(t)
+	if after := listing(t, from); !slices.Equal(before, after) {
+		t.Errorf("the source was changed through links:\n%s\nbecame\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
 	}
 }
 
@@ -131,7 +160,8 @@ func giveBack(t *testing.T, from, to string) {
 			t.Fatal(err)
 		}
 	}
-	for _, topic := range topics {
+	offsets := topicSet{"__consumer_offsets", 2, nil} // what groups committed
+	for _, topic := range append(slices.Clone(topics), offsets) {
 		for p := range topic.partitions {
 			name := fmt.Sprintf("%s-%d", topic.name, p)
 			if err := os.RemoveAll(filepath.Join(to, name)); err != nil {

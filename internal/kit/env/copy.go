@@ -4,7 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
+	"strings"
 )
+
+// Within reports whether path is dir or lies below it, by their names; links are not followed.
+func Within(path, dir string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+separator)
+}
 
 // copyBuffer is how many bytes CopyFile moves at once.
 const copyBuffer = 1 << 20

@@ -252,6 +252,31 @@ func TestSegmentsThatChangeMeanwhile(t *testing.T) {
 	}
 }
 
+// A topic that is deleted and made again while it is copied: nothing of the second is taken for the first's.
+func TestTopicMadeAgainMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders", 1)
+	w.write("orders", 0, 0, 3)
+	opened := 0
+	w.fs.Hook = func(op memfs.Op) error {
+		if op.Kind == "create" && strings.HasPrefix(op.Name, "/repo") && strings.HasSuffix(op.Name, ".log") {
+			w.fs.Hook = nil
+			opened++
+			if _, err := kadm.NewClient(w.cl).DeleteTopic(t.Context(), "orders"); err != nil {
+				t.Error(err)
+			}
+			w.cl = w.client(w.node) // the other one knows the topic that is gone
+			w.create("orders", 1)
+			w.write("orders", 0, 100, 3)
+		}
+		return nil
+	}
+	made := w.backup(w.options())
+	if opened != 1 || len(made.Partitions) != 0 {
+		t.Errorf("after %d changes taken %+v", opened, made.Partitions)
+	}
+}
+
 // A topic that is made between the two answers of the broker is asked for again; one that is deleted while it is copied
 // is in the backup neither as data nor as missing.
 func TestTopicsThatComeAndGo(t *testing.T) {
@@ -338,6 +363,13 @@ func TestRefusals(t *testing.T) {
 	o.Ask = func(context.Context) (Live, error) { return Live{ClusterID: "another"}, nil }
 	if _, err := Create(t.Context(), o); err == nil || !strings.Contains(err.Error(), "is of cluster another") {
 		t.Errorf("a broker of another cluster: %v", err)
+	}
+	for _, repo := range []string{"/data/backups", "/data", "/"} {
+		inside := w.options()
+		inside.Repo = repo
+		if _, err := Create(t.Context(), inside); err == nil || !strings.Contains(err.Error(), "lie in each other") {
+			t.Errorf("into %s: %v", repo, err)
+		}
 	}
 	o.From = []string{"/nothing"}
 	if _, err := Create(t.Context(), o); err == nil || !strings.Contains(err.Error(), "/nothing") {

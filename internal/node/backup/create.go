@@ -65,6 +65,11 @@ const askTries = 10
 // Each partition is taken up to the high watermark that the broker told: all that was acknowledged before is in it, and what
 // it holds was there together at that moment. Where From are the directories of a broker that has stopped, all is taken.
 func Create(ctx context.Context, o Options) (Created, error) {
+	for _, dir := range o.From {
+		if env.Within(o.Repo, dir) || env.Within(dir, o.Repo) {
+			return Created{}, fmt.Errorf("the repository %s and the log directory %s lie in each other: name a directory elsewhere, best on another disk", o.Repo, dir)
+		}
+	}
 	t := &taking{o: o, fsys: o.Env.FS, reuse: make(map[string]File)}
 	if err := t.begin(); err != nil {
 		return Created{}, err

@@ -155,16 +155,8 @@ func (l *logCopy) list() (segments, snapshots []commitlog.LogFile, later bool, e
 func (l *logCopy) segment(ctx context.Context, f commitlog.LogFile, whole bool) error {
 	name := l.tp.String() + "/" + f.Name
 	source := &Source{f.Info.Size(), f.Info.ModTime().UnixNano()}
-	if old, ok := l.t.reuse[l.p.TopicID+" "+name]; ok && whole && *old.Source == *source {
-		if _, err := l.t.fsys.Stat(filepath.Join(l.from, f.Name)); err != nil {
-			return err
-		}
-		if err := l.t.fsys.Link(filepath.Join(l.t.before, filepath.FromSlash(name)), filepath.Join(l.to, f.Name)); err == nil {
-			l.t.shared += old.Bytes
-			l.p.Files = append(l.p.Files, old)
-			l.next = max(l.next, f.Base)
-			return nil
-		} // a volume without links, or a file that was removed there: copied again
+	if old, ok := l.t.reuse[l.p.TopicID+" "+name]; ok && whole && *old.Source == *source && l.share(f, old) {
+		return nil
 	}
 	in, err := l.t.fsys.OpenRead(filepath.Join(l.from, f.Name))
 	if err != nil {
@@ -186,6 +178,20 @@ func (l *logCopy) segment(ctx context.Context, f commitlog.LogFile, whole bool) 
 	}
 	l.p.Files = append(l.p.Files, file)
 	return nil
+}
+
+// share gives a file of the backup before a second name here. It does not where the file is gone there or has another size, or
+// where the volume has no links: then it is copied again.
+func (l *logCopy) share(f commitlog.LogFile, old File) bool {
+	path := filepath.Join(l.t.before, filepath.FromSlash(old.Name))
+	info, err := l.t.fsys.Stat(path)
+	if err != nil || info.Size() != old.Bytes || l.t.fsys.Link(path, filepath.Join(l.to, f.Name)) != nil {
+		return false
+	}
+	l.t.shared += old.Bytes
+	l.p.Files = append(l.p.Files, old)
+	l.next = max(l.next, f.Base)
+	return true
 }
 
 // batches copies the batches of a segment, each checked: all of a sealed one, those below the end of the last.
@@ -228,6 +234,14 @@ func (l *logCopy) batches(ctx context.Context, in env.File, f commitlog.LogFile,
 
 // unchanged looks at the segments that were copied again: each must be what it was, unless retention took it and all before.
 func (l *logCopy) unchanged(taken []commitlog.LogFile) error {
+	// A topic of the same name may have taken the place of one that was deleted.
+	id, err := commitlog.ReadTopicID(l.t.fsys, l.from)
+	if err == nil && id.String() != l.p.TopicID {
+		return errChanged
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	files, err := commitlog.LogFiles(l.t.fsys, l.from)
 	if err != nil {
 		return err
@@ -267,7 +281,7 @@ func (l *logCopy) small(snapshots []commitlog.LogFile) error {
 		if err != nil {
 			return err
 		}
-		if err := inRepo(env.WriteFile(l.t.fsys, l.to, name, b)); err != nil {
+		if err := inRepo(writeNew(l.t.fsys, filepath.Join(l.to, name), b)); err != nil {
 			return err
 		}
 		l.t.copied += int64(len(b))
@@ -280,6 +294,18 @@ func (l *logCopy) small(snapshots []commitlog.LogFile) error {
 		return 1
 	})
 	return nil
+}
+
+// writeNew writes a file of a backup that is not finished, durably but for its name.
+func writeNew(fsys env.FS, path string, b []byte) error {
+	f, err := fsys.Create(path)
+	if err != nil {
+		return err
+	}
+	if _, err = f.WriteAt(b, 0); err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 // pace counts n bytes, and waits where they came faster than they may.

@@ -92,6 +92,11 @@ func (p *Plan) Check(o Options) error {
 	if len(missing) > 0 && !o.Partial {
 		return fmt.Errorf("%w: %d of %d, such as %s", ErrPartial, len(missing), len(p.Topics), missing[0])
 	}
+	for _, s := range p.Sources {
+		if env.Within(o.To, s.Path) {
+			return fmt.Errorf("%s lies in the source %s, which is not to be changed: name a directory elsewhere", o.To, s.Path)
+		}
+	}
 	if err := commitlog.CheckFill(o.Env.FS, o.To); err != nil {
 		return err
 	}

@@ -413,8 +413,50 @@ func TestRefusals(t *testing.T) {
 	if _, err := p.Run(t.Context(), options(e, "/used")); !errors.Is(err, commitlog.ErrNotEmpty) {
 		t.Errorf("a target that holds something: %v", err)
 	}
+	if _, err := p.Run(t.Context(), options(e, "/kafka/moldau")); err == nil || !strings.Contains(err.Error(), "lies in the source") {
+		t.Errorf("a target in the source: %v", err)
+	}
+	if again, err := Look(fsys, []string{"/kafka", "/kafka/"}); err == nil || !strings.Contains(err.Error(), "named twice") {
+		t.Errorf("a source that is named twice: %+v, %v", again, err)
+	}
 	if got := lists(t, fsys, "/used"); len(got) != 1 {
 		t.Errorf("it became %v", got)
+	}
+}
+
+// Several log directories become one; what the directory that a partition has left still tells of it does not count.
+func TestSeveralDirectories(t *testing.T) {
+	fsys, e := inMemory(t)
+	if err := fsys.MkdirAll("/second"); err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{
+		"meta.properties": string(get(t, fsys, "/kafka/meta.properties")), ".kafka_cleanshutdown": string(get(t, fsys, "/kafka/.kafka_cleanshutdown")),
+		"recovery-point-offset-checkpoint": "0\n1\norders 1 10\n", "replication-offset-checkpoint": "0\n1\norders 1 10\n",
+		"log-start-offset-checkpoint": "0\n1\norders 1 4\n",
+	} {
+		if err := put(fsys, "/second/"+name, []byte(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := fsys.Rename("/kafka/orders-1", "/second/orders-1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := put(fsys, "/kafka/log-start-offset-checkpoint", []byte("0\n1\norders 1 9\n")); err != nil {
+		t.Fatal(err)
+	}
+	if p := look(t, fsys, "/kafka"); !slices.ContainsFunc(p.LeftOut, func(l LeftOut) bool { return l.Name == "orders" && strings.Contains(l.Why, "log.dirs") }) {
+		t.Errorf("with one of two directories: %+v", p.LeftOut)
+	} else if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p := look(t, fsys, "/second", "/kafka")
+	report, err := p.Run(t.Context(), options(e, "/moldau"))
+	if err != nil || report.Partitions != 5 {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	if got := string(get(t, fsys, "/moldau/log-start-offset-checkpoint")); !strings.Contains(got, "orders 1 4\n") {
+		t.Errorf("log starts %q", got)
 	}
 }
 

@@ -86,7 +86,10 @@ func Look(fsys env.FS, paths []string) (p *Plan, err error) {
 		}
 	}()
 	metadataDir := ""
-	for _, path := range paths {
+	for i, path := range paths {
+		if slices.ContainsFunc(paths[:i], func(other string) bool { return filepath.Clean(other) == filepath.Clean(path) }) {
+			return p, fmt.Errorf("%s is named twice", path)
+		}
 		d, err := p.hold(fsys, path)
 		if err != nil {
 			return p, err
@@ -159,7 +162,7 @@ func readShelf(dirs []*commitlog.Directory) (shelf, error) {
 		found: make(map[moldau.TopicPartition]commitlog.PartitionDir),
 		marks: make(map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset),
 	}
-	for _, d := range dirs {
+	for _, d := range dirs { // all before their checkpoints
 		parts, err := d.Partitions()
 		if err != nil {
 			return s, err
@@ -173,6 +176,8 @@ func readShelf(dirs []*commitlog.Directory) (shelf, error) {
 			}
 			s.found[found.Partition] = found
 		}
+	}
+	for _, d := range dirs {
 		for _, kind := range [...]commitlog.Checkpoint{commitlog.RecoveryPoints, commitlog.HighWatermarks, commitlog.LogStarts} {
 			offsets, err := d.ReadCheckpoint(kind)
 			if err != nil {
@@ -181,8 +186,8 @@ func readShelf(dirs []*commitlog.Directory) (shelf, error) {
 			if s.marks[kind] == nil {
 				s.marks[kind] = make(map[moldau.TopicPartition]moldau.Offset)
 			}
-			for tp, o := range offsets {
-				if _, ok := s.found[tp]; ok {
+			for tp, o := range offsets { // of a partition that was moved to another directory the one that it left may tell too
+				if found, ok := s.found[tp]; ok && filepath.Dir(found.Dir) == filepath.Clean(d.Path()) {
 					s.marks[kind][tp] = o
 				}
 			}
@@ -259,7 +264,7 @@ func (p *Plan) warn(c *cluster) {
 			say("topic %s has min.insync.replicas=%s: one broker takes no acks=all until that is 1 "+
 				"('moldau config set topic %s min.insync.replicas=1')", t.Name, n, t.Name)
 		}
-		if t.Internal && t.LeftOut == "" {
+		if t.Internal && t.Name != moldau.OffsetsTopic && t.LeftOut == "" {
 			say("the internal topic %s comes along as it is; this version has no coordinator that reads it", t.Name)
 		}
 	}
