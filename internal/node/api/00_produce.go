@@ -73,6 +73,7 @@ type production struct {
 	call      *server.Call // only until the handler returns
 	deadline  time.Time
 	refusal   moldau.Code // of the whole request
+	prepared  bool        // partitions that were never written have been asked to get ready
 	topics    []producedTopic
 	results   []wire.ProduceResult
 	endpoints []wire.NodeEndpoint
@@ -213,6 +214,11 @@ func (p *production) append(topic *metadata.Topic, code moldau.Code, req wire.Pr
 	case space.Level == partition.Throttled:
 		p.throttle = max(p.throttle, space.Delay)
 	}
+	if !p.b.closes(p.call, p.writable(part), p.deadline) {
+		p.refuse(res, topic, moldau.NotLeaderOrFollower, "the partition's files are being made")
+		stats.FailedProduce.Add(1)
+		return
+	}
 	batch, refusal := record.Validate(req.Records, moldau.Timestamp(p.call.Arrived.UnixMilli()), p.version, &part.Settings().Checks)
 	if refusal == nil && batch.IsTransactional() {
 		refusal = &record.Refusal{Code: moldau.InvalidTxnState, Message: "transactions are not served yet"}
@@ -223,6 +229,24 @@ func (p *production) append(topic *metadata.Topic, code moldau.Code, req wire.Pr
 		return
 	}
 	p.appendBatch(res, topic, part, batch)
+}
+
+// writable is closed once part takes records. With the first of the request's partitions that has to wait for that all of them
+// are asked, so that they wait together.
+func (p *production) writable(part *partition.Partition) <-chan struct{} {
+	if log := part.Log(); log != nil && log.Unwritten() && !p.prepared {
+		p.prepared = true
+		req, _ := wire.ParseProduce(p.version, p.call.Body) // it was parsed before
+		for t := range req.Topics() {
+			topic, _ := p.resolve(t)
+			for each := range t.Partitions() {
+				if other, code := p.b.lookup(topic, each.Index); code == moldau.None {
+					other.Writable()
+				}
+			}
+		}
+	}
+	return part.Writable()
 }
 
 func (p *production) appendBatch(res *wire.ProduceResult, topic *metadata.Topic, part *partition.Partition, batch record.Batch) {

@@ -299,13 +299,20 @@ func (b *Broker) lookup(topic *metadata.Topic, index int32) (*partition.Partitio
 
 // settled waits until the partition's log was opened, at most until the deadline, and reports whether it was.
 func (b *Broker) settled(c *server.Call, p *partition.Partition, deadline time.Time) bool {
-	if !p.Loading() {
+	return !p.Loading() || b.closes(c, p.Settled(), deadline)
+}
+
+// closes waits until the channel is closed, at most until the deadline, and reports whether it was.
+func (b *Broker) closes(c *server.Call, what <-chan struct{}, deadline time.Time) bool {
+	select {
+	case <-what:
 		return true
+	default:
 	}
 	t := b.Env.Clock.NewTimer(deadline.Sub(b.Env.Clock.Now()))
 	defer t.Stop()
 	select {
-	case <-p.Settled():
+	case <-what:
 		return true
 	case <-t.C():
 		return false

@@ -463,10 +463,6 @@ func (b *Broker) serve() error {
 	return nil
 }
 
-// closersMax is how many logs are closed at a time. Each waits for its syncs, and the file system makes one journal commit
-// of those that wait together.
-const closersMax = 64
-
 // closeLogs is the end of a clean stop for the logs: closed, checkpointed, and marked as clean where all went well.
 func (b *Broker) closeLogs() {
 	b.storage.stop()
@@ -474,26 +470,20 @@ func (b *Broker) closeLogs() {
 	_ = b.checkpoint(commitlog.LogStarts, logStart) // before the segments below are gone: see retain
 	var mu sync.Mutex
 	dirty := make(map[*partition.Directory]bool)
-	places := make(chan struct{}, closersMax)
-	var closing sync.WaitGroup
-	for _, p := range b.partitions.All() {
-		places <- struct{}{}
-		closing.Add(1)
-		b.env.Go("close log", func() { // ends with its log; waited for below
-			defer func() { <-places; closing.Done() }()
-			err := p.Locked(func(log *commitlog.Log) error { return log.Close() })
-			if err == nil {
-				return
-			}
-			if !errors.Is(err, partition.ErrOffline) && !errors.Is(err, commitlog.ErrDamaged) { // told before, or not opened yet
-				b.logger.Error("a log could not be closed; it will be recovered at the next start", "partition", p.Name.String(), "error", err)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			dirty[p.Home()] = true
-		})
-	}
-	closing.Wait()
+	all := b.partitions.All()
+	b.storage.each(len(all), func(i int) {
+		p := all[i]
+		err := p.Locked(func(log *commitlog.Log) error { return log.Close() })
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, partition.ErrOffline) && !errors.Is(err, commitlog.ErrDamaged) { // told before, or not opened yet
+			b.logger.Error("a log could not be closed; it will be recovered at the next start", "partition", p.Name.String(), "error", err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		dirty[p.Home()] = true
+	})
 	_ = b.checkpoint(commitlog.RecoveryPoints, recoveryPoint)
 	_ = b.checkpoint(commitlog.LogStarts, logStart)
 	for _, d := range b.storage.dirs {

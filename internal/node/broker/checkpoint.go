@@ -47,7 +47,9 @@ func (b *Broker) checkpoint(kind commitlog.Checkpoint, value func(*partition.Par
 		if now[d] == nil {
 			now[d] = make(map[moldau.TopicPartition]moldau.Offset)
 		}
-		if log := p.Log(); log != nil && log.Damage() == nil {
+		if log := p.Log(); log != nil && log.Unwritten() {
+			continue // what was saved was of another of the same name
+		} else if log != nil && log.Damage() == nil {
 			now[d][p.Name] = value(p, log)
 		} else if o, ok := d.saved[kind][p.Name]; ok {
 			now[d][p.Name] = o // still to be recovered, offline or damaged: what was saved last holds

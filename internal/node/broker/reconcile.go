@@ -8,6 +8,7 @@ import (
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/core/controller"
 	"github.com/moldau/moldau/internal/core/metadata"
+	"github.com/moldau/moldau/internal/kit/must"
 	"github.com/moldau/moldau/internal/node/partition"
 	"github.com/moldau/moldau/internal/proto/config"
 	"github.com/moldau/moldau/internal/proto/record"
@@ -80,7 +81,8 @@ func (c *change) lead(s metadata.BecomeLeader) {
 	b.coordinate(p)
 }
 
-// admit enters a partition that this broker has not had since it started, and has its log opened.
+// admit enters a partition that this broker has not had since it started, and has its log opened. One that was never written
+// has nothing to be opened: it is online at once.
 func (c *change) admit(tp moldau.TopicPartition, id moldau.TopicID, assigned moldau.DirectoryID) *partition.Partition {
 	b := c.b
 	dir, held, err := b.storage.place(tp, id, assigned)
@@ -95,12 +97,18 @@ func (c *change) admit(tp moldau.TopicPartition, id moldau.TopicID, assigned mol
 		p.Fail(err)
 		return p
 	}
+	if !held {
+		if err := p.Opened(commitlog.New(b.storage.logOptions(dir, p)), 0); err != nil {
+			must.True(false, "partition %v was just made: %v", tp, err)
+		}
+		return p
+	}
 	a := c.arrivals[dir]
 	if a == nil {
-		a = newArrival()
+		a = &arrival{unlisted: make(map[moldau.TopicPartition]moldau.TopicID)}
 		c.arrivals[dir] = a
 	}
-	a.add(dir, p, held)
+	a.add(dir, p)
 	return p
 }
 

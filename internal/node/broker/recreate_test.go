@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"os"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -42,6 +43,16 @@ func TestRecreatedTopicBeginsAtZero(t *testing.T) {
 			}
 			if o, _ := starts.Lookup("t", 0); o.Offset != 0 || o.Err != nil {
 				t.Errorf("the new topic begins at offset %d, %v", o.Offset, o.Err)
+			}
+			produce(t, c, "t", "new")
+			killed := t.TempDir() // what a kill would leave now
+			if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
+				t.Fatal(err)
+			}
+			b, _ = start(t, killed)
+			p := b.partitions.Get(b.cluster.Image().Topic("t").ID, 0)
+			if <-p.Settled(); !p.Online() || p.Log().Start() != 0 || p.Log().End() != 1 {
+				t.Errorf("after a kill: %v", p.Failure())
 			}
 		})
 	}

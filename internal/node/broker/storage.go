@@ -3,7 +3,6 @@ package broker
 import (
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"log/slog"
 	"maps"
 	"path/filepath"
@@ -87,6 +86,7 @@ type logDir struct {
 func (s *storage) openDir(path string) (*logDir, error) {
 	d := &logDir{path: path, home: partition.NewDirectory(path), saved: make(map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset)}
 	d.unwritten = make(map[commitlog.Checkpoint]bool)
+	d.home.Create = func(p *partition.Partition) { d.workerOf(p.Name).add(task{create: p}) }
 	d.fs = env.Watch(s.env.FS, func(err error) {
 		d.home.Fail(err)
 		s.wake()
@@ -156,7 +156,7 @@ func (s *storage) checkUnused() error {
 func (s *storage) start(threads int) {
 	for _, d := range s.dirs {
 		for range max(threads, 1) {
-			w := &worker{wake: make(chan struct{}, 1)}
+			w := &worker{wake: make(chan struct{}, 1), create: func(fresh []*partition.Partition) { s.create(d, fresh) }}
 			d.workers = append(d.workers, w)
 			s.running.Add(1)
 			s.env.Go("log directory", func() { // ends with stop
@@ -172,50 +172,10 @@ func (s *storage) stop() {
 	s.stopping.Store(true)
 	for _, d := range s.dirs {
 		for _, w := range d.workers {
-			w.do(nil)
+			w.add(task{})
 		}
 	}
 	s.running.Wait()
-}
-
-// do runs a job for a partition after those that were given for it before.
-func (d *logDir) do(tp moldau.TopicPartition, job func()) {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(tp.String())) // never fails
-	d.workers[int(h.Sum32()%uint32(len(d.workers)))].do(job)
-}
-
-// worker runs jobs one after another. Its queue is as long as there are partitions to open; who adds never waits.
-type worker struct {
-	mu   sync.Mutex
-	jobs []func()
-	wake chan struct{}
-}
-
-// do adds a job; nil ends the worker.
-func (w *worker) do(job func()) {
-	w.mu.Lock()
-	w.jobs = append(w.jobs, job)
-	w.mu.Unlock()
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (w *worker) run() {
-	for range w.wake {
-		w.mu.Lock()
-		jobs := w.jobs
-		w.jobs = nil
-		w.mu.Unlock()
-		for _, job := range jobs {
-			if job == nil {
-				return
-			}
-			job()
-		}
-	}
 }
 
 // place finds the directory of a partition: where its log is, which held tells, else the one that the metadata has assigned,
@@ -235,7 +195,7 @@ func (s *storage) place(tp moldau.TopicPartition, id moldau.TopicID, assigned mo
 			d.count++
 			return d, true, d.enlistLost(tp, id)
 		}
-		if ok {
+		if ok && !d.removeUnused(found) {
 			if err := s.setAside(d, found); err != nil {
 				return nil, false, err
 			}
@@ -306,6 +266,11 @@ func (d *logDir) checkFound(found commitlog.PartitionDir, ok bool, id moldau.Top
 	return nil
 }
 
+// removeUnused removes a directory that a crash has left without files before it was listed.
+func (d *logDir) removeUnused(found commitlog.PartitionDir) bool {
+	return found.Err == nil && found.TopicID.IsZero() && d.fs.Remove(found.Dir) == nil // which fails where there are files
+}
+
 // setAside renames the log of a namesake that the metadata does not know any more. It is not ours to delete.
 func (s *storage) setAside(d *logDir, found commitlog.PartitionDir) error {
 	aside := fmt.Sprintf("%s.%s-stray", found.Dir, moldau.NewUUID(s.env.Rand))
@@ -329,115 +294,44 @@ func (s *storage) tellUnclaimed() {
 	}
 }
 
-// arrival is the partitions that one change brings to one directory. Those that it does not list yet are welcomed together
-// before the first of them is opened.
+// arrival is the partitions with files that one change brings to one directory. Those that it does not list yet are enlisted
+// together before the first of them is opened.
 type arrival struct {
-	partitions  []*partition.Partition
-	held, fresh map[moldau.TopicPartition]moldau.TopicID // not listed: with files, and without
-	late        map[moldau.TopicPartition]moldau.TopicID // the fresh ones whose namesakes' files were still there
-	welcoming   sync.Mutex
-	welcomed    bool
-	err         error // once it is welcomed
+	partitions []*partition.Partition
+	unlisted   map[moldau.TopicPartition]moldau.TopicID
+	enlisting  sync.Mutex
+	enlisted   bool
+	err        error // once it is enlisted
 }
 
-func newArrival() *arrival {
-	return &arrival{
-		held: make(map[moldau.TopicPartition]moldau.TopicID), fresh: make(map[moldau.TopicPartition]moldau.TopicID),
-		late: make(map[moldau.TopicPartition]moldau.TopicID),
-	}
-}
-
-func (a *arrival) add(d *logDir, p *partition.Partition, held bool) {
+func (a *arrival) add(d *logDir, p *partition.Partition) {
 	a.partitions = append(a.partitions, p)
-	switch {
-	case !held:
-		a.fresh[p.Name] = p.ID
-	case d.listed[p.Name] != p.ID:
-		a.held[p.Name] = p.ID
+	if d.listed[p.Name] != p.ID {
+		a.unlisted[p.Name] = p.ID
 	}
 }
 
-// welcome makes the directory ready for p and those that come with it. What its checkpoints say of others of the same
-// names, whose topics were deleted, is forgotten: it would be taken for theirs.
-func (s *storage) welcome(d *logDir, a *arrival, p *partition.Partition) error {
-	a.welcoming.Lock()
-	defer a.welcoming.Unlock()
-	if !a.welcomed {
-		err := s.forget(d, a.fresh)
-		if err == nil {
-			err = s.enlist(d, a)
-		}
-		if env.NoSpace(err) {
-			return err // it is tried again
-		}
-		a.welcomed, a.err = true, err
+// enlist notes those that came with files and are not listed: one that loses its files must not look like one that never
+// had any.
+func (d *logDir) enlist(a *arrival) error {
+	a.enlisting.Lock()
+	defer a.enlisting.Unlock()
+	if a.enlisted {
+		return a.err
 	}
-	if id, ok := a.late[p.Name]; ok && a.err == nil { // by now its namesake was removed, by this worker
-		one := newArrival()
-		one.held[p.Name] = id
-		if err := d.fs.MkdirAll(d.PartitionDir(p.Name)); err != nil {
-			return err
-		}
-		if err := d.fs.SyncDir(d.path); err != nil {
-			return err
-		}
-		return s.enlist(d, one)
-	}
-	return a.err
-}
-
-// enlist makes the directories of the fresh ones and notes all in the manifest: one that loses its files must not look like
-// one that never had any. The directories come first, for a crash in between must not look like such a loss.
-func (s *storage) enlist(d *logDir, a *arrival) error {
 	d.manifest.Lock()
 	defer d.manifest.Unlock()
 	for _, p := range a.partitions {
-		if p.IsGone() { // deleted meanwhile; its removal may have come and found nothing
-			delete(a.held, p.Name)
-			delete(a.fresh, p.Name)
+		if p.IsGone() { // deleted meanwhile; its removal may have come
+			delete(a.unlisted, p.Name)
 		}
 	}
-	ids := maps.Clone(a.held)
-	for tp, id := range a.fresh {
-		dir := d.PartitionDir(tp)
-		if _, err := d.fs.Stat(dir); err == nil {
-			a.late[tp] = id
-			continue
-		}
-		if err := d.fs.MkdirAll(dir); err != nil {
-			return err
-		}
-		ids[tp] = id
+	err := d.Enlist(a.unlisted)
+	if env.NoSpace(err) {
+		return err // it is tried again
 	}
-	if len(ids) == 0 {
-		return nil
-	}
-	if len(a.fresh) > 0 {
-		if err := d.fs.SyncDir(d.path); err != nil {
-			return err
-		}
-	}
-	return d.Enlist(ids)
-}
-
-// forget takes partitions out of the checkpoints, durably.
-func (s *storage) forget(d *logDir, partitions map[moldau.TopicPartition]moldau.TopicID) error {
-	s.checkpoints.Lock()
-	defer s.checkpoints.Unlock()
-	for _, kind := range checkpointKinds {
-		kept := maps.Clone(d.saved[kind])
-		for tp := range partitions {
-			delete(kept, tp)
-		}
-		if len(kept) == len(d.saved[kind]) {
-			continue
-		}
-		if err := d.WriteCheckpoint(kind, kept); err != nil {
-			return err
-		}
-		d.saved[kind] = kept
-	}
-	return nil
+	a.enlisted, a.err = true, err
+	return a.err
 }
 
 // open opens logs in the background.
@@ -454,7 +348,7 @@ func (s *storage) openOne(d *logDir, a *arrival, p *partition.Partition, clean b
 		s.settle(d)
 		return
 	}
-	err := s.welcome(d, a, p)
+	err := d.enlist(a)
 	if err == nil {
 		err = s.openLog(d, p, clean)
 	}
@@ -480,6 +374,14 @@ func (s *storage) settle(d *logDir) {
 	}
 }
 
+// logOptions say which log is that of p, which is placed in d.
+func (s *storage) logOptions(d *logDir, p *partition.Partition) commitlog.Options {
+	return commitlog.Options{
+		FS: d.fs, Files: s.files, Now: s.env.Clock.Now, Dir: d.PartitionDir(p.Name), Partition: p.Name, TopicID: p.ID,
+		Config: p.Settings().Log,
+	}
+}
+
 // openLog opens one log and hands it to its partition.
 func (s *storage) openLog(d *logDir, p *partition.Partition, clean bool) error {
 	s.checkpoints.Lock()
@@ -488,12 +390,10 @@ func (s *storage) openLog(d *logDir, p *partition.Partition, clean bool) error {
 	s.checkpoints.Unlock()
 	progress, ended := s.recovery.begin(p.Name)
 	defer ended()
-	log, err := commitlog.Open(commitlog.Options{
-		FS: d.fs, Files: s.files, Now: s.env.Clock.Now, Dir: d.PartitionDir(p.Name), Partition: p.Name, TopicID: p.ID,
-		Config: p.Settings().Log, Clean: clean,
-		RecoveryPoint: recovered, Whole: true, Outage: d.outage, LogStart: start, LogStartKnown: startKnown,
-		Progress: progress,
-	})
+	o := s.logOptions(d, p)
+	o.Clean, o.RecoveryPoint, o.Whole, o.Outage = clean, recovered, true, d.outage
+	o.LogStart, o.LogStartKnown, o.Progress = start, startKnown, progress
+	log, err := commitlog.Open(o)
 	if err != nil {
 		return err
 	}

@@ -135,6 +135,11 @@ func (s *shard[M, R]) load(places chan struct{}, stopping <-chan struct{}) (m M,
 		return m, 0, ErrNotCoordinator
 	}
 	select {
+	case <-s.p.Writable(): // the loop that is going to append does not wait
+	case <-stopping:
+		return m, 0, ErrNotCoordinator
+	}
+	select {
 	case places <- struct{}{}:
 	case <-stopping:
 		return m, 0, ErrNotCoordinator

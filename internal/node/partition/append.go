@@ -197,7 +197,7 @@ func (p *Partition) countUnsyncedLocked(n int64) {
 // is what every client takes for a reason to send the batch again later, and to do nothing else.
 func codeOf(err error) moldau.Code {
 	switch {
-	case commitlog.Transient(err):
+	case commitlog.Transient(err), errors.Is(err, commitlog.ErrUnwritten):
 		return moldau.NotEnoughReplicas
 	case errors.Is(err, commitlog.ErrOutOfOrderSequence):
 		return moldau.OutOfOrderSequenceNumber

@@ -7,7 +7,9 @@ import (
 
 // Directory is a log directory as the partitions in it see it.
 type Directory struct {
-	Path    string
+	Path string
+	// Create has the files of a partition made that was never written; then it calls Partition.Created. It does not block.
+	Create  func(*Partition)
 	failure atomic.Pointer[error]
 	space   atomic.Pointer[Space] // as measured last
 }

@@ -277,9 +277,13 @@ func parseOffsetRow(f []string) (moldau.TopicPartition, moldau.Offset, error) {
 	return moldau.TopicPartition{Topic: f[0], Partition: int32(partition)}, moldau.Offset(o), nil
 }
 
-// WriteCheckpoint replaces a checkpoint file; after a crash the old or the new one is there whole.
+// WriteCheckpoint replaces a checkpoint file; after a crash the old or the new one is there whole. An error that is Transient
+// leaves the old one.
 func (d *Directory) WriteCheckpoint(c Checkpoint, m map[moldau.TopicPartition]moldau.Offset) error {
-	return WriteOffsets(d.fsys, d.path, c, m)
+	if err := WriteOffsets(d.fsys, d.path, c, m); err != nil {
+		return undone(err, nothing)
+	}
+	return nil
 }
 
 // WriteOffsets replaces the checkpoint file c of the log directory dir.

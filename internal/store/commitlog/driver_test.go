@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -65,7 +66,14 @@ func (w *world) begin(clean bool) error {
 	o.FS, o.Clean, o.RecoveryPoint, o.LogStart = w.fs, clean, w.point, w.start
 	w.lives++
 	o.Files = filecache.New([]int{1, 0, 3}[w.lives%3]) // whatever is open, the log is the same
-	l, err := Open(o)
+	var l *Log
+	_, err := w.fs.Stat(o.Dir)
+	if fresh := errors.Is(err, fs.ErrNotExist); fresh && w.lives%2 == 1 {
+		l = New(o)
+		err = l.Create(o.TopicID)
+	} else {
+		l, err = Open(o)
+	}
 	if err != nil {
 		return err
 	}

@@ -50,6 +50,7 @@ type Log struct {
 	failure       atomic.Pointer[error]
 	cfg           atomic.Pointer[Config]
 	closed        atomic.Bool
+	unwritten     atomic.Bool // it has no files yet
 	pages         pagePool
 
 	// flushing is held by whoever syncs, across the sync: beside appends, never beside another sync or a truncation.
@@ -81,7 +82,7 @@ type Appended struct {
 // Append stamps b with the next offsets and the leader epoch and writes it to the active segment, with one write.
 // b: one whole batch, checked by the caller (CRC, sizes, producer state by CheckProducer); its header is modified in
 // place, and the bytes are not kept.
-// Errors: ErrClosed, ErrPoisoned; an epoch below that of the log's last record; ErrNoSpace. Any other failed write poisons
+// Errors: ErrClosed, ErrPoisoned; an epoch below that of the log's last record; ErrUnwritten; those that are Transient. Any other failed write poisons
 // the log. L-8, L-41.
 func (l *Log) Append(b record.Batch, epoch moldau.LeaderEpoch) (Appended, error) {
 	end := l.view.Load().tail.end()
@@ -107,6 +108,9 @@ func (l *Log) append(b record.Batch, end boundary) (Appended, error) {
 	}
 	if err := l.usable(); err != nil {
 		return Appended{}, err
+	}
+	if l.Unwritten() {
+		return Appended{}, fmt.Errorf("append to log %v: %w", l.partition, ErrUnwritten)
 	}
 	epochs := *l.epochs.Load()
 	epoch := b.LeaderEpoch()
@@ -328,8 +332,11 @@ type SegmentInfo struct {
 	Bytes      int64
 }
 
-// Segments lists the segments, oldest first. It may be called from any goroutine.
+// Segments lists the segments, oldest first; there is none in a log without files. It may be called from any goroutine.
 func (l *Log) Segments() []SegmentInfo {
+	if l.Unwritten() {
+		return nil
+	}
 	v := l.view.Load()
 	infos := make([]SegmentInfo, len(v.segs))
 	for i, s := range v.segs {

@@ -207,10 +207,24 @@ func (d *Directory) Listed() map[moldau.TopicPartition]moldau.TopicID {
 	return maps.Clone(d.manifest.live)
 }
 
-// Enlist notes partitions that are about to get files here; it comes after their directories, durably, so that a crash in
-// between does not look like a loss, and before the first Open of each. It costs one sync for all of them.
+// Enlist notes partitions that have directories here. It costs one sync for all of them.
 func (d *Directory) Enlist(partitions map[moldau.TopicPartition]moldau.TopicID) error {
 	return d.manifest.write(enlistOp, partitions)
+}
+
+// MakePartitions makes the directories of partitions that are to be written for the first time, and enlists them, with two
+// syncs for all. The directories come first: a crash in between leaves some that are empty and not listed, which is no
+// loss. The other way round it would look like one.
+func (d *Directory) MakePartitions(partitions map[moldau.TopicPartition]moldau.TopicID) error {
+	for tp := range partitions {
+		if err := d.fsys.MkdirAll(d.PartitionDir(tp)); err != nil {
+			return fmt.Errorf("make the directory of partition %v: %w", tp, undone(err, nothing))
+		}
+	}
+	if err := d.fsys.SyncDir(d.path); err != nil {
+		return fmt.Errorf("make the directories of %d partitions: %w", len(partitions), err)
+	}
+	return d.Enlist(partitions)
 }
 
 // Strike takes partitions off the list whose files are gone for good, with one sync for all of them.

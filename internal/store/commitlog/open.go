@@ -27,16 +27,21 @@ const metadataName = "partition.metadata"
 // Errors: another topic's directory, files that cannot be read, ErrIncomplete or ErrDamaged where nothing is left to be served.
 // Nothing is cut on such an error. After ErrNoSpace it may be tried again, with Clean false: a part of a recovery has happened.
 func Open(o Options) (*Log, error) {
+	l := newLog(o)
+	if err := l.open(o); err != nil {
+		return nil, fmt.Errorf("open log %v in %s: %w", o.Partition, o.Dir, undone(err, nothing))
+	}
+	return l, nil
+}
+
+func newLog(o Options) *Log {
 	if o.Files == nil {
 		o.Files = filecache.New(0)
 	}
 	l := &Log{fsys: o.Files.On(o.FS), now: o.Now, dir: o.Dir, partition: o.Partition}
 	l.Reconfigure(o.Config)
 	l.epochs.Store(&epochTable{})
-	if err := l.open(o); err != nil {
-		return nil, fmt.Errorf("open log %v in %s: %w", o.Partition, o.Dir, undone(err, nothing))
-	}
-	return l, nil
+	return l
 }
 
 func (l *Log) open(o Options) error {

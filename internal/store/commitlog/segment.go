@@ -76,17 +76,22 @@ func newSegment(fsys *filecache.FS, dir string, base moldau.Offset) *segment {
 // createSegment makes an empty segment, ready to be appended to. Leftovers of the same name are replaced.
 func createSegment(fsys *filecache.FS, dir string, base moldau.Offset, now time.Time) (*segment, error) {
 	s := newSegment(fsys, dir, base)
+	s.clearIndexes()
+	return s, s.create(now)
+}
+
+// create makes the file of an empty segment.
+func (s *segment) create(now time.Time) error {
 	for _, ext := range [...]string{logExt, indexExt, timeExt, txnExt} {
-		if err := fsys.Remove(s.path + ext); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("make room for segment %d: %w", base, err)
+		if err := s.fsys.Remove(s.path + ext); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("make room for segment %d: %w", s.base, err)
 		}
 	}
 	if err := s.file.Create(); err != nil {
-		return nil, fmt.Errorf("create segment %d: %w", base, err)
+		return fmt.Errorf("create segment %d: %w", s.base, err)
 	}
 	s.created = now
-	s.clearIndexes()
-	return s, nil
+	return nil
 }
 
 // openSegment makes the value for an existing segment; its files are opened once they are needed, and its end is not yet

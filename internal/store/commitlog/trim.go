@@ -161,6 +161,9 @@ func (l *Log) TruncateFullyAndStartAt(at moldau.Offset) error {
 	if err := l.usable(); err != nil {
 		return err
 	}
+	if l.Unwritten() {
+		return fmt.Errorf("begin log %v anew at offset %d: %w", l.partition, at, ErrUnwritten)
+	}
 	if err := l.restart(at); err != nil {
 		return l.poison(fmt.Errorf("begin log %v anew at offset %d: %w", l.partition, at, err))
 	}
