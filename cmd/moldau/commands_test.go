@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,6 +50,31 @@ func (s shell) cleanup(topic string) {
 	args := []string{"topic", "delete", topic, "--if-exists"}
 	if code := run(context.WithoutCancel(s.t.Context()), args, s.env, nil, &out, &out); code != exitDone {
 		s.t.Errorf("delete %s: %s", topic, out.String())
+	}
+}
+
+// Several topics are answered in the order in which they were named.
+func TestTopicsInTheOrderNamed(t *testing.T) {
+	s, topic := brokerShell(t)
+	var names []string
+	for _, c := range "dbacfeg" {
+		names = append(names, topic+string(c))
+		t.Cleanup(func() { s.cleanup(topic + string(c)) })
+	}
+	var created []createdTopic
+	if err := json.Unmarshal([]byte(s.ok("", append([]string{"topic", "create", "-o", "json"}, names...)...)), &created); err != nil {
+		t.Fatal(err)
+	}
+	var deleted struct{ Deleted []string }
+	if err := json.Unmarshal([]byte(s.ok("", append([]string{"topic", "delete", "-o", "json"}, names...)...)), &deleted); err != nil {
+		t.Fatal(err)
+	}
+	var order []string
+	for _, c := range created {
+		order = append(order, c.Name)
+	}
+	if !slices.Equal(order, names) || !slices.Equal(deleted.Deleted, names) {
+		t.Errorf("named %v, created %v, deleted %v", names, order, deleted.Deleted)
 	}
 }
 

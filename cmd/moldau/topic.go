@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 
@@ -78,6 +79,16 @@ func topicSettings(configs []string) (map[string]*string, error) {
 	return settings, nil
 }
 
+// asNamed returns responses in the order in which the topics were named, each once.
+func asNamed[M ~map[string]R, R any](responses M, names []string) (ordered []R) {
+	for i, name := range names {
+		if r, ok := responses[name]; ok && !slices.Contains(names[:i], name) {
+			ordered = append(ordered, r)
+		}
+	}
+	return ordered
+}
+
 func (c *cli) createTopics(ctx context.Context, names []string, partitions int32, replication int16, configs map[string]*string, ifNotExists bool) error {
 	cl, err := c.connect(ctx)
 	if err != nil {
@@ -90,7 +101,7 @@ func (c *cli) createTopics(ctx context.Context, names []string, partitions int32
 	}
 	created := []createdTopic{}
 	var errs []error
-	for _, r := range responses.Sorted() {
+	for _, r := range asNamed(responses, names) {
 		existed := errors.Is(r.Err, kerr.TopicAlreadyExists)
 		if r.Err != nil && !(existed && ifNotExists) {
 			message := r.ErrMessage
@@ -321,7 +332,7 @@ func newTopicDelete(c *cli) *cobra.Command {
 			}
 			deleted := []string{}
 			var errs []error
-			for _, r := range responses.Sorted() {
+			for _, r := range asNamed(responses, args) {
 				switch {
 				case r.Err == nil:
 					deleted = append(deleted, r.Topic)
