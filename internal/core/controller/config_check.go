@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +28,10 @@ func (a *alteration) check() *refusal {
 	return nil
 }
 
+// boundKeys say where the broker listens. Kafka lets them change at run time; here they are refused rather than taken and not
+// obeyed.
+var boundKeys = []string{"listeners", "listener.security.protocol.map"}
+
 // checkBrokerEntries refuses what cannot change while a broker runs, what its key does not take, and what does not fit the
 // rest. The code is that of Kafka, INVALID_REQUEST (C-37). Names that nobody knows are kept for plug-ins (C-33).
 func (a *alteration) checkBrokerEntries() *refusal {
@@ -37,6 +42,9 @@ func (a *alteration) checkBrokerEntries() *refusal {
 			continue
 		}
 		err := k.CheckAlter(perBroker)
+		if err == nil && slices.Contains(boundKeys, name) && a.after[name] != a.before[name] {
+			err = fmt.Errorf("%s cannot be changed while the broker runs: ports are taken when it starts; set it in the configuration", name)
+		}
 		if err == nil {
 			err = k.Check(a.after[name])
 		}

@@ -300,10 +300,20 @@ func (b *Broker) limits() server.Limits {
 	c := b.config
 	return server.Limits{
 		FrameMax: c.SocketRequestMaxBytes, RequestMemory: c.RequestMemoryBytes,
-		Connections: unlimited(c.MaxConnections), ConnectionsPerIP: unlimited(c.MaxConnectionsPerIP),
-		ConnectionRate: unlimited(c.MaxConnectionCreationRate), Idle: c.ConnectionsMaxIdle, RequestArrival: 30 * time.Second,
+		ConnectionLimits: connectionLimits(&c), Idle: c.ConnectionsMaxIdle, RequestArrival: 30 * time.Second,
 		SocketSendBytes: int(c.SocketSendBufferBytes), SocketReceiveBytes: int(c.SocketReceiveBufferBytes),
 	}
+}
+
+func connectionLimits(c *config.Broker) server.ConnectionLimits {
+	l := server.ConnectionLimits{
+		Connections: unlimited(c.MaxConnections), ConnectionsPerIP: unlimited(c.MaxConnectionsPerIP),
+		ConnectionRate: unlimited(c.MaxConnectionCreationRate), ConnectionsOf: make(map[string]int),
+	}
+	for address, n := range c.MaxConnectionsPerIPByHost {
+		l.ConnectionsOf[address] = int(n)
+	}
+	return l
 }
 
 // unlimited turns Kafka's word for no limit into ours.

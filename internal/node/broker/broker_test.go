@@ -2,10 +2,12 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -257,6 +259,38 @@ func TestRecreatedTopic(t *testing.T) {
 	b, _ = start(t, dir)
 	if got := read(t, b, "t", 1); got[0] != "4" {
 		t.Errorf("after the restart it reads %q", got)
+	}
+}
+
+// Limits of a broker that change are obeyed at once, and after a restart.
+func TestBrokerSettingsTakeEffect(t *testing.T) {
+	dir := t.TempDir()
+	b, stop := start(t, dir)
+	alter := func(key, value string) error {
+		resp, err := kadm.NewClient(client(t, b)).AlterBrokerConfigs(t.Context(), []kadm.AlterConfig{{Name: key, Value: &value}}, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp[0].Err
+	}
+	if err := alter("listeners", "PLAINTEXT://127.0.0.1:1"); err == nil {
+		t.Error("listeners are changed and not obeyed")
+	}
+	if err := alter("max.connections.per.ip.overrides", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	for _, when := range []string{"after the change", "after a restart"} {
+		nc, err := net.Dial("tcp", b.Info().Bootstrap)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if _, err := nc.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: an address that may have no connection has one", when)
+		}
+		nc.Close()
+		stop()
+		b, stop = start(t, dir)
 	}
 }
 

@@ -3,6 +3,7 @@ package broker
 import (
 	"maps"
 	"math"
+	"strconv"
 	"sync"
 
 	"github.com/moldau/moldau"
@@ -54,13 +55,34 @@ func (b *Broker) reconcile(delta *metadata.Delta) {
 type change struct {
 	b        *Broker
 	im       *metadata.Image
+	live     *config.Broker                 // what broker returns; nil before somebody asked
 	settings map[string]*partition.Settings // by topic
 	arrivals map[*logDir]*arrival
 }
 
+// broker is the settings of this broker with those that were changed while it runs. Where these do not fit together any more,
+// since the file is another one than when they were made, those of the file stand.
+func (c *change) broker() *config.Broker {
+	if c.live != nil {
+		return c.live
+	}
+	of := func(name string) map[string]string {
+		return c.im.Config(metadata.Resource{Type: schema.BrokerResource, Name: name})
+	}
+	live, err := config.ResolveBrokerLayers(config.Layers{
+		Broker: of(strconv.Itoa(int(c.b.config.NodeID))), Default: of(""), Static: c.b.static,
+	})
+	if err != nil {
+		c.b.logger.Error("the settings that were changed at run time do not fit those of the start, which stand in", "error", err)
+		live = c.b.config
+	}
+	c.live = &live
+	return c.live
+}
+
 func (c *change) settingsOf(topic string) *partition.Settings {
 	if c.settings[topic] == nil {
-		c.settings[topic] = c.b.settings(c.im, topic)
+		c.settings[topic] = c.b.settings(c.im, topic, c.broker())
 	}
 	return c.settings[topic]
 }
@@ -117,6 +139,9 @@ func (c *change) reconfigure(r metadata.Resource) {
 	if r.Type != schema.TopicResource && r.Type != schema.BrokerResource {
 		return
 	}
+	if r.Type == schema.BrokerResource {
+		c.b.server.Limit(connectionLimits(c.broker()))
+	}
 	for _, p := range c.b.partitions.All() {
 		if topic := p.Name.Topic; r.Type == schema.BrokerResource || topic == r.Name {
 			p.Reconfigure(c.settingsOf(topic))
@@ -125,7 +150,7 @@ func (c *change) reconfigure(r metadata.Resource) {
 }
 
 // settings are a topic's settings as its partitions need them.
-func (b *Broker) settings(im *metadata.Image, topic string) *partition.Settings {
+func (b *Broker) settings(im *metadata.Image, topic string, live *config.Broker) *partition.Settings {
 	t, err := config.ResolveTopic(controller.TopicConfig(im, topic, controller.Env{Config: &b.config, Static: b.static}))
 	if err != nil {
 		b.logger.Error("a topic has settings that cannot be read; their defaults stand in", "topic", topic, "error", err)
@@ -135,7 +160,7 @@ func (b *Broker) settings(im *metadata.Image, topic string) *partition.Settings 
 			SegmentBytes: int64(t.SegmentBytes), SegmentMs: t.SegmentMs, SegmentJitterMs: t.SegmentJitterMs,
 			IndexIntervalBytes: int64(t.IndexIntervalBytes), IndexBytesMax: int64(t.SegmentIndexBytes),
 			RetentionMs: t.RetentionMs, RetentionBytes: t.RetentionBytes, DeleteEnabled: t.CleanupPolicy.Has(config.CleanupDelete),
-			FileDeleteDelayMs: t.FileDeleteDelayMs, ProducerExpirationMs: b.config.ProducerIDExpiration.Milliseconds(),
+			FileDeleteDelayMs: t.FileDeleteDelayMs, ProducerExpirationMs: live.ProducerIDExpiration.Milliseconds(),
 		},
 		MinInSync: int(t.MinInSyncReplicas), LogAppendTime: t.TimestampType == config.LogAppendTime,
 		FlushMessages: t.FlushMessages, FlushMs: t.FlushMs,

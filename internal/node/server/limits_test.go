@@ -342,6 +342,40 @@ func TestConnectionsPerIP(t *testing.T) {
 	})
 }
 
+// Limits on connections follow a change, an address of its own before that for all.
+func TestConnectionLimitsChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pipes := &pipeNet{accepts: make(chan net.Conn), closed: make(chan struct{})}
+		h := start(t, pipes, routes{wire.Metadata: {Handle: echo}}, func(o *Options) {
+			o.Limits.ConnectionsPerIP, o.Limits.ConnectionsOf = 1, map[string]int{"192.0.2.2": 2, "192.0.2.3": 0}
+		})
+		served := func(ip string) bool {
+			nc := pipes.connect(ip)
+			t.Cleanup(func() { nc.Close() })
+			if _, err := nc.Write(request(wire.Metadata, 1, nil)); err != nil {
+				return false
+			}
+			expect(t, nc, 1)
+			return true
+		}
+		if !served("192.0.2.1") || served("192.0.2.1") || !served("192.0.2.2") || !served("192.0.2.2") || served("192.0.2.2") || served("192.0.2.3") {
+			t.Error("an address has its own limit where it is named, else that for all")
+		}
+		h.Limit(ConnectionLimits{ConnectionsPerIP: 2})
+		if !served("192.0.2.1") || served("192.0.2.1") || !served("192.0.2.3") {
+			t.Error("a changed limit is not obeyed")
+		}
+		h.Limit(ConnectionLimits{Connections: 2})
+		if !served("192.0.2.4") {
+			t.Error("nobody made room")
+		}
+		synctest.Wait()
+		if n := h.Metrics().Connections.Load(); n != 2 {
+			t.Errorf("%d connections under a limit of 2", n)
+		}
+	})
+}
+
 // TestConnectionRate: after an allowance of one second's worth the acceptor waits (W-10).
 func TestConnectionRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/moldau/moldau/internal/kit/env"
@@ -41,15 +42,29 @@ type Listener struct {
 
 // Limits bounds what clients can take. Zero means no limit, except for FrameMax and RequestMemory, which must be given.
 type Limits struct {
+	ConnectionLimits
 	FrameMax           int32         // socket.request.max.bytes
 	RequestMemory      int64         // bytes of requests in memory, each listener
-	Connections        int           // max.connections
-	ConnectionsPerIP   int           // max.connections.per.ip
-	ConnectionRate     int           // max.connection.creation.rate, a second
 	Idle               time.Duration // connections.max.idle.ms
 	RequestArrival     time.Duration // for a frame to arrive whole, and for a client to take a response further
 	SocketSendBytes    int           // socket.send.buffer.bytes, -1 for the system's
 	SocketReceiveBytes int           // socket.receive.buffer.bytes, -1 for the system's
+}
+
+// ConnectionLimits bounds connections. They can change while the server runs. Zero means no limit.
+type ConnectionLimits struct {
+	Connections      int            // max.connections
+	ConnectionsPerIP int            // max.connections.per.ip
+	ConnectionsOf    map[string]int // by address, before the one for all: max.connections.per.ip.overrides; 0 refuses it
+	ConnectionRate   int            // max.connection.creation.rate, a second
+}
+
+// of returns how many connections an address may have, and whether there is a limit.
+func (l *ConnectionLimits) of(ip string) (limit int, limited bool) {
+	if n, ok := l.ConnectionsOf[ip]; ok {
+		return n, true
+	}
+	return l.ConnectionsPerIP, l.ConnectionsPerIP > 0
 }
 
 // Router finds the handler of a request.
@@ -82,6 +97,7 @@ type Options struct {
 // Server serves listeners. Create it with New, add addresses with Listen, stop it with Close.
 type Server struct {
 	opt     Options
+	limits  atomic.Pointer[ConnectionLimits]
 	metrics Metrics
 
 	ctx    context.Context
@@ -100,12 +116,17 @@ type Server struct {
 // New returns a server without listeners.
 func New(opt Options) *Server {
 	s := &Server{opt: opt}
+	s.Limit(opt.Limits.ConnectionLimits)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.mu.conns = make(map[*conn]struct{})
 	s.mu.perIP = make(map[string]int)
 	s.spawn("server sweep", s.sweep) // ends with ctx
 	return s
 }
+
+// Limit changes what bounds connections. Those that are open stay; over a smaller max.connections the next that comes takes
+// the place of as many as it needs.
+func (s *Server) Limit(l ConnectionLimits) { s.limits.Store(&l) }
 
 // spawn starts a task that Close waits for.
 func (s *Server) spawn(name string, fn func()) {
@@ -187,7 +208,7 @@ func (s *Server) CloseListeners() {
 }
 
 func (s *Server) accept(ln net.Listener, l Listener) {
-	pace := pacer{rate: s.opt.Limits.ConnectionRate}
+	var pace pacer
 	for {
 		nc, err := ln.Accept()
 		if err != nil {
@@ -201,6 +222,7 @@ func (s *Server) accept(ln net.Listener, l Listener) {
 			}
 			continue
 		}
+		pace.rate = s.limits.Load().ConnectionRate
 		if d := pace.next(s.opt.Env.Clock.Now()); d > 0 && env.Sleep(s.ctx, s.opt.Env.Clock, d) != nil {
 			_ = nc.Close()
 			return
@@ -214,29 +236,34 @@ func (s *Server) accept(ln net.Listener, l Listener) {
 func (s *Server) admit(nc net.Conn, l Listener) {
 	ip := hostOf(nc.RemoteAddr())
 	c := newConn(s, nc, l, ip)
-	limit := s.opt.Limits
+	limit := s.limits.Load()
+	perIP, limited := limit.of(ip)
 	s.mu.Lock()
-	if s.mu.closed || limit.ConnectionsPerIP > 0 && s.mu.perIP[ip] >= limit.ConnectionsPerIP {
+	if s.mu.closed || limited && s.mu.perIP[ip] >= perIP {
 		refused := !s.mu.closed
 		s.mu.Unlock()
 		_ = nc.Close()
 		if refused {
 			s.metrics.ConnectionsRefused.Add(1)
 			s.opt.Logger.Warn("connection refused: too many from one address", "listener", l.Name, "remote", ip,
-				"max.connections.per.ip", limit.ConnectionsPerIP)
+				"max.connections.per.ip", perIP)
 		}
 		return
 	}
-	var victim *conn
-	if limit.Connections > 0 && len(s.mu.conns) >= limit.Connections {
-		victim = s.leastRecentlyUsedLocked()
+	var victims []*conn
+	for limit.Connections > 0 && len(s.mu.conns) >= limit.Connections {
+		victim := s.leastRecentlyUsedLocked()
+		if victim == nil {
+			break // all are the cluster's own
+		}
+		victims = append(victims, victim)
 		delete(s.mu.conns, victim) // it does not count any more, so that the next who comes finds another
 	}
 	s.mu.conns[c] = struct{}{}
 	s.mu.perIP[ip]++
 	s.tasks.Add(1)
 	s.mu.Unlock()
-	if victim != nil {
+	for _, victim := range victims {
 		victim.hangUp(fmt.Errorf("max.connections=%d reached: the connection unused for longest makes room", limit.Connections))
 	}
 	s.metrics.ConnectionsAccepted.Add(1)

@@ -156,6 +156,7 @@ func TestCheckAndCanonical(t *testing.T) {
 		{ScopeBroker, "log.cleaner.io.max.bytes.per.second", "12345678", "1.2345678E7", ""},
 		{ScopeBroker, "max.connections.per.ip.overrides", "10.0.0.1:3,::1:4", "10.0.0.1:3,::1:4", ""},
 		{ScopeBroker, "max.connections.per.ip.overrides", "10.0.0.1", "", "address:count"},
+		{ScopeBroker, "max.connections.per.ip.overrides", "host:3", "", "no IP address"},
 		{ScopeBroker, "group.consumer.migration.policy", "Upgrade", "Upgrade", ""},
 	} {
 		k, ok := Lookup(c.scope, c.key)

@@ -161,14 +161,14 @@ func TestResolveBrokerValues(t *testing.T) {
 		Broker:  map[string]string{"message.max.bytes": "3"},
 		Default: map[string]string{"message.max.bytes": "2", "max.connections": "5"},
 		Static: map[string]string{"message.max.bytes": "1", "broker.id": "4", "log.dir": "a,b", "queued.max.request.bytes": "1",
-			"connections.max.idle.ms": "-1", "max.connections.per.ip.overrides": "::1:7,h:8", "producer.id.expiration.ms": "1000"},
+			"connections.max.idle.ms": "-1", "max.connections.per.ip.overrides": "::1:7,10.0.0.1:8", "producer.id.expiration.ms": "1000"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if b.MessageMaxBytes != 3 || b.MaxConnections != 5 || b.NodeID != 4 || b.MetadataLogDir != "a" || len(b.LogDirs) != 2 ||
 		b.RequestMemoryBytes != int64(b.SocketRequestMaxBytes) || b.ConnectionsMaxIdle >= 0 || b.ProducerIDExpiration != time.Second ||
-		!reflect.DeepEqual(b.MaxConnectionsPerIPByHost, map[string]int32{"::1": 7, "h": 8}) {
+		!reflect.DeepEqual(b.MaxConnectionsPerIPByHost, map[string]int32{"::1": 7, "10.0.0.1": 8}) {
 		t.Errorf("%+v", b)
 	}
 }

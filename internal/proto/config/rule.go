@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -235,7 +236,11 @@ func parseIPOverrides(value string) (map[string]int32, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%q has no count from 0 on", clip(pair))
 		}
-		counts[strings.Trim(strings.TrimSpace(pair[:i]), "[]")] = int32(n)
+		address, err := netip.ParseAddr(strings.Trim(strings.TrimSpace(pair[:i]), "[]"))
+		if err != nil {
+			return nil, fmt.Errorf("%q has no IP address before the count; names are not looked up", clip(pair))
+		}
+		counts[address.Unmap().String()] = int32(n)
 	}
 	return counts, nil
 }
