@@ -35,7 +35,7 @@ func apiVersions(b *Broker, c *server.Call) server.Pending {
 			resp.ErrorCode = int16(moldau.InvalidRequest)
 			return answer(resp, c.Version)
 		}
-		c.Peer.Software, c.Peer.SoftwareVersion = q.ClientSoftwareName, q.ClientSoftwareVersion
+		c.Introduce(q.ClientSoftwareName, q.ClientSoftwareVersion)
 	}
 	for i := range b.routes {
 		if r := &b.routes[i]; r.On&c.Listener.Kind != 0 {

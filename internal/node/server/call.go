@@ -37,3 +37,14 @@ func (c *Call) Waits() (closed <-chan struct{}) {
 	_ = c.conn.flush() // the connection ends with the next write at the latest
 	return c.conn.closed
 }
+
+// softwareMax is how much of a client software's name and of its version is kept for metrics.
+const softwareMax = 64
+
+// Introduce notes which software the client says it is.
+func (c *Call) Introduce(name, version string) {
+	c.Peer.Software, c.Peer.SoftwareVersion = name, version
+	if c.conn != nil {
+		c.conn.software.Store(&[2]string{name[:min(len(name), softwareMax)], version[:min(len(version), softwareMax)]})
+	}
+}

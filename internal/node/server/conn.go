@@ -22,6 +22,7 @@ type conn struct {
 	listener Listener
 	ip       string
 	peer     Peer
+	software atomic.Pointer[[2]string] // name and version as Peer has them, for those who look from outside
 
 	// Read side, touched by the reader only.
 	in        []byte // bytes read ahead: in[r:w]

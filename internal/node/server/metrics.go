@@ -1,6 +1,8 @@
 package server
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +31,7 @@ type Metrics struct {
 	BytesOut            atomic.Int64
 
 	requests [keysMax]RequestMetrics
+	clients  func() []Clients
 
 	mu struct {
 		sync.Mutex
@@ -40,6 +43,7 @@ type Metrics struct {
 type RequestMetrics struct {
 	ByVersion [versionsMax]atomic.Int64
 	TotalTime metric.Histogram // from the arrival of the frame to the end of its response
+	Parked    atomic.Int64     // responses that wait now, part of Metrics.Parked
 
 	byCode [codesMax]atomic.Int64
 }
@@ -77,5 +81,38 @@ func (m *Metrics) Budgets() map[string]*Budget {
 	for name, b := range m.mu.budgets {
 		all[name] = b
 	}
+	return all
+}
+
+// Clients are connections that are open, of one listener and one client software. Name and version are empty for those that
+// have not told (before ApiVersions 3).
+type Clients struct {
+	Listener, Software, Version string
+	Count                       int
+}
+
+// Clients counts the connections that are open, sorted by listener, software and version. It walks over all of them.
+func (m *Metrics) Clients() []Clients { return m.clients() }
+
+// countClients is what Metrics.Clients tells.
+func (s *Server) countClients() []Clients {
+	counts := make(map[Clients]int)
+	s.mu.Lock()
+	for c := range s.mu.conns {
+		of := Clients{Listener: c.listener.Name}
+		if told := c.software.Load(); told != nil {
+			of.Software, of.Version = told[0], told[1]
+		}
+		counts[of]++
+	}
+	s.mu.Unlock()
+	var all []Clients
+	for of, n := range counts {
+		of.Count = n
+		all = append(all, of)
+	}
+	slices.SortFunc(all, func(a, b Clients) int {
+		return cmp.Or(cmp.Compare(a.Listener, b.Listener), cmp.Compare(a.Software, b.Software), cmp.Compare(a.Version, b.Version))
+	})
 	return all
 }

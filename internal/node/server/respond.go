@@ -144,17 +144,22 @@ func (c *conn) park(p parked) error {
 		queue := c.queue
 		c.srv.opt.Env.Go("server responses", func() { c.writeLoop(queue) }) // ends when endQueue closes the queue
 	}
-	c.waiting.Add(1)
-	c.srv.metrics.Parked.Add(1)
+	c.countParked(p.key, 1)
 	select {
 	case c.queue <- p:
 		return nil
 	case <-c.closed:
-		c.waiting.Add(-1)
-		c.srv.metrics.Parked.Add(-1)
+		c.countParked(p.key, -1)
 		c.discard(&p)
 		return net.ErrClosed
 	}
+}
+
+// countParked notes that a response is given to the writer, or that the writer is done with it.
+func (c *conn) countParked(key wire.Key, by int32) {
+	c.waiting.Add(by)
+	c.srv.metrics.Parked.Add(int64(by))
+	c.srv.metrics.Request(key).Parked.Add(int64(by))
 }
 
 // writeLoop writes responses first in, first out, each when it is ready.
@@ -167,8 +172,7 @@ func (c *conn) writeLoop(queue <-chan parked) {
 		} else if err != nil {
 			c.hangUp(err)
 		}
-		c.waiting.Add(-1)
-		c.srv.metrics.Parked.Add(-1)
+		c.countParked(p.key, -1)
 	}
 	buffers.put(reply.Buf)
 }

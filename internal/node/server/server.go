@@ -116,6 +116,7 @@ type Server struct {
 // New returns a server without listeners.
 func New(opt Options) *Server {
 	s := &Server{opt: opt}
+	s.metrics.clients = s.countClients
 	s.Limit(opt.Limits.ConnectionLimits)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.mu.conns = make(map[*conn]struct{})

@@ -310,12 +310,18 @@ func (s *scrape) quorum() {
 	if s.status.Leading {
 		state = "leader"
 	}
+	vote := -1 // who leads has voted for itself; the votes of others are not told
+	if s.status.Leading {
+		vote = leader
+	}
 	for _, family := range [...]struct{ prefix, stateLabel string }{
 		{"kafka_server_raft_metrics_", "state"},
 		{"kafka_server_raftmetrics_", "current_state"},
 	} {
 		s.gauge(family.prefix+"current_state", "The role of this node in the metadata quorum", 1, family.stateLabel, state)
 		s.gauge(family.prefix+"current_leader", "The node that leads the metadata quorum, -1 for none", leader)
+		s.gauge(family.prefix+"current_vote", "The node that this one votes for, -1 for none", vote)
+		s.gauge(family.prefix+"number_of_voters", "Voters of the metadata quorum", len(s.status.Voters))
 		s.gauge(family.prefix+"current_epoch", "The epoch of the metadata quorum", int(s.status.Epoch))
 		s.gauge(family.prefix+"high_watermark", "The offset before which the metadata log is committed", int(s.status.HighWatermark))
 		s.gauge(family.prefix+"log_end_offset", "The end of the metadata log here", int(s.status.End))
@@ -328,7 +334,11 @@ func (s *scrape) quorum() {
 // limits writes how near the broker is to what it allows.
 func (s *scrape) limits() {
 	m := s.src.Server()
-	s.gauge("kafka_server_socket_server_metrics_connection_count", "Connections of clients", int(m.Connections.Load()))
+	s.clients(m.Clients())
+	for _, key := range [...]wire.Key{wire.Produce, wire.Fetch} {
+		s.gauge("kafka_server_delayedoperationpurgatory_purgatorysize", "Requests that wait for a condition or their time-out",
+			int(m.Request(key).Parked.Load()), "delayedOperation", key.String())
+	}
 	s.gauge("moldau_connections", "Connections of clients", int(m.Connections.Load()))
 	s.gauge("moldau_responses_parked", "Responses that wait for something, long polls among them", int(m.Parked.Load()))
 	s.Counter("moldau_connections_accepted_total", "Connections accepted", m.ConnectionsAccepted.Load())

@@ -154,6 +154,8 @@ func (p pages) writeMetrics(w io.Writer) {
 	s := newScrape(metric.NewWriter(w), p.Source)
 	s.topics()
 	s.replicas()
+	s.copies()
+	s.alone()
 	s.logs()
 	s.requests()
 	s.cluster()

@@ -216,12 +216,23 @@ func TestMetrics(t *testing.T) {
 		`process_cpu_seconds_total`:                                              "1.5",
 		`kafka_network_socketserver_networkprocessoravgidle_percent`: strconv.FormatFloat(
 			1-1.5/60/float64(runtime.GOMAXPROCS(0)), 'f', -1, 64),
-		`kafka_server_replicamanager_produceridcount`: "0",
-		`process_resident_memory_bytes`:               "4096",
-		`process_virtual_memory_bytes`:                "", // not known
-		`process_start_time_seconds`:                  "1000",
-		`moldau_uptime_seconds`:                       "60",
-		`moldau_build_info{version="1.2.3"}`:          "1",
+		`kafka_server_replicamanager_produceridcount`:                                    "0",
+		`kafka_cluster_partition_underreplicated{topic="views",partition="0"}`:           "0",
+		`kafka_cluster_partition_underreplicated{topic="views",partition="1"}`:           "1",
+		`kafka_cluster_partition_replicascount{topic="views",partition="1"}`:             "2",
+		`kafka_cluster_partition_insyncreplicascount{topic="views",partition="1"}`:       "1",
+		`kafka_cluster_partition_atminisr{topic="views",partition="1"}`:                  "1",
+		`kafka_cluster_partition_underminisr{topic="views",partition="1"}`:               "0",
+		`kafka_server_replicamanager_isrshrinks_total`:                                   "0",
+		`kafka_server_replicafetchermanager_maxlag{clientId="Replica"}`:                  "0",
+		`kafka_server_delayedoperationpurgatory_purgatorysize{delayedOperation="Fetch"}`: "0",
+		`kafka_server_socket_server_metrics_connection_count{listener="PLAINTEXT"}`:      "0",
+		`kafka_server_raftmetrics_current_vote`:                                          "7",
+		`process_resident_memory_bytes`:                                                  "4096",
+		`process_virtual_memory_bytes`:                                                   "", // not known
+		`process_start_time_seconds`:                                                     "1000",
+		`moldau_uptime_seconds`:                                                          "60",
+		`moldau_build_info{version="1.2.3"}`:                                             "1",
 	} {
 		got, ok := have[name]
 		if number, err := strconv.ParseFloat(got, 64); err == nil && want != "" {
