@@ -26,7 +26,7 @@ a directory that a broker holds; dump and verify change nothing, and read direct
 
 // find takes the place that path names.
 func find(fsys env.FS, path string) (*offline.Place, error) {
-	p, err := offline.Find(fsys, path)
+	p, err := offline.Find(fsys, path, env.Real().BootID())
 	switch {
 	case errors.Is(err, env.ErrLocked):
 		return nil, &failure{what: err.Error(), try: "stop the broker, or copy the directory and look at the copy", err: err}

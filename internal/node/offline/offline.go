@@ -35,18 +35,20 @@ type Place struct {
 	File, Partition bool
 
 	fsys env.FS
+	boot string
 	lock io.Closer
 }
 
 // Find looks what stands at a path, and locks the log directory around it, so that no broker changes it meanwhile.
+// boot is the life of the operating system (env.Env.BootID), by which a kill is told from a loss of power.
 // Errors: env.ErrLocked while a broker holds it.
-func Find(fsys env.FS, path string) (*Place, error) {
+func Find(fsys env.FS, path, boot string) (*Place, error) {
 	path = filepath.Clean(path)
 	info, err := fsys.Stat(path)
 	if err != nil {
 		return nil, err
 	}
-	p := &Place{Path: path, File: !info.IsDir(), fsys: fsys}
+	p := &Place{Path: path, File: !info.IsDir(), fsys: fsys, boot: boot}
 	dir := path
 	if p.File {
 		dir = filepath.Dir(path)

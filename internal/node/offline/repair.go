@@ -90,6 +90,15 @@ func (p *Place) planTopicID(plan *commitlog.Mending, f commitlog.Finding, r *Rep
 // Do carries the plan out: each log, and what the checkpoints have to say of it then. A crash in between leaves what can be
 // verified and planned anew.
 func (r *Repair) Do() error {
+	if len(r.Logs) > 0 && r.place.Root != "" { // what was mended is to be looked at, not believed
+		err := r.place.fsys.Remove(filepath.Join(r.place.Root, cleanName))
+		if err == nil {
+			err = r.place.fsys.SyncDir(r.place.Root)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	for _, l := range r.Logs {
 		if err := l.plan.Do(); err != nil {
 			return fmt.Errorf("repair %s: %w", l.Dir, err)

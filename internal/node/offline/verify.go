@@ -210,8 +210,11 @@ func (p *Place) readOffsets(dir string, c commitlog.Checkpoint) (map[moldau.Topi
 // log looks at one log.
 func (v *verification) log(dir string) error {
 	o := commitlog.VerifyOptions{FS: v.fsys, Dir: dir, Clean: v.report.Clean, Read: v.read}
+	if v.Root != "" {
+		o.Outage = commitlog.LastOutage(v.fsys, v.Root, v.boot)
+	}
 	tp, ok := partitionOf(dir)
-	if ok {
+	if ok && v.Root != "" {
 		o.RecoveryPoint = v.offsets[commitlog.RecoveryPoints][tp]
 		o.LogStart, o.LogStartKnown = v.offsets[commitlog.LogStarts][tp]
 		_, o.Compacted = v.offsets[commitlog.CleanerPoints][tp]

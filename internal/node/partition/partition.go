@@ -65,6 +65,7 @@ type Partition struct {
 	flusher  *Flusher
 	berth    berth // guarded by flusher.mu
 	settings atomic.Pointer[Settings]
+	met      atomic.Pointer[error] // damaged bytes that a read has met last
 }
 
 // Leadership is what the metadata says of this partition.
@@ -259,10 +260,14 @@ func (p *Partition) failureLocked() error {
 	return p.mu.failure
 }
 
-// Damage is where the log was found damaged when it was opened, or nil. Such a partition serves what is before.
-func (p *Partition) Damage() *commitlog.Damage {
-	if log := p.Log(); log != nil {
+// Damage is why not all of the log can be read, or nil: it was found damaged when it was opened (commitlog.Damage), or a read has
+// met damaged bytes since. The partition is online all the same.
+func (p *Partition) Damage() error {
+	if log := p.Log(); log != nil && log.Damage() != nil {
 		return log.Damage()
+	}
+	if met := p.met.Load(); met != nil && p.Online() {
+		return *met
 	}
 	return nil
 }

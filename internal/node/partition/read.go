@@ -93,7 +93,9 @@ func (p *Partition) Read(r ReadRequest) ReadResult {
 func (p *Partition) readFailed(err error) ReadResult {
 	switch {
 	case errors.Is(err, commitlog.ErrDamaged):
-		p.logger.Error("a read met damaged bytes", "partition", p.Name.String(), "error", err)
+		if before := p.met.Swap(&err); before == nil || (*before).Error() != err.Error() { // a client asks again and again
+			p.logger.Error("a read met damaged bytes", "partition", p.Name.String(), "error", err)
+		}
 		return Refused(moldau.KafkaStorageError)
 	case commitlog.Transient(err):
 		p.logger.Warn("a read could not open its file", "partition", p.Name.String(), "error", err)

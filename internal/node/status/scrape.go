@@ -99,7 +99,7 @@ func (s *scrape) replicas() {
 		if isOffline(r.Partition) {
 			offline++
 		}
-		if r.log != nil && r.log.Damage() != nil {
+		if r.Damage() != nil {
 			damaged++
 		}
 		reg := s.registration(r.Partition)
@@ -121,7 +121,7 @@ func (s *scrape) replicas() {
 	s.gauge("kafka_server_replicamanager_partitioncount", "Partitions on this broker", len(s.rows))
 	s.gauge("kafka_server_replicamanager_leadercount", "Partitions that this broker leads", led)
 	s.gauge("kafka_server_replicamanager_offlinereplicacount", "Partitions whose log cannot be used", offline)
-	s.gauge("moldau_partitions_damaged", "Partitions that serve what is before damaged bytes and refuse appends", damaged)
+	s.gauge("moldau_partitions_damaged", "Partitions of which not all can be read: they serve what is before damaged bytes, or a read has met some", damaged)
 	s.gauge("kafka_server_replicamanager_underreplicatedpartitions", "Partitions led here with replicas out of sync", short)
 	s.gauge("kafka_server_replicamanager_underminisrpartitioncount", "Partitions led here with fewer replicas in sync than min.insync.replicas", underMin)
 	s.gauge("kafka_server_replicamanager_atminisrpartitioncount", "Partitions led here with just min.insync.replicas in sync", atMin)

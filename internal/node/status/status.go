@@ -212,12 +212,7 @@ func complaints(src Source) (all []string) {
 		}
 		return nil
 	})...)
-	all = append(all, named(rows, "damaged", func(p *partition.Partition) error {
-		if d := p.Damage(); d != nil {
-			return d
-		}
-		return nil
-	})...)
+	all = append(all, named(rows, "damaged", (*partition.Partition).Damage)...)
 	for i, d := range src.Scrubs().Damage {
 		if i == namesMax {
 			all = append(all, fmt.Sprintf("and %d more places in sealed segments are damaged", len(src.Scrubs().Damage)-i))

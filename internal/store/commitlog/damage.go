@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"path/filepath"
 	"slices"
 
@@ -63,15 +62,6 @@ func (l *Log) Damage() *Damage { return l.damage }
 // as damage whatever happened since: a reboot after the damage was found does not make it a torn write.
 const damageName = "moldau.damaged"
 
-// hasDamageNote reports whether an earlier life has found damage here.
-func (l *Log) hasDamageNote() (bool, error) {
-	_, err := l.fsys.Stat(filepath.Join(l.dir, damageName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
 // stopAt decides what becomes of a log whose scan ended in segment i, before a batch that is not what it should be: a write
 // that an outage has torn is cut off; anything else is damage, and destroys nothing.
 func (r *recoverer) stopAt(i int) error {
@@ -92,33 +82,37 @@ func (r *recoverer) stopAt(i int) error {
 }
 
 // isTorn reports whether what stands in s from byte at on can be a write that the last outage has cut short.
+func (r *recoverer) isTorn(s *segment, at int64, behind behind) (bool, error) {
+	if !mayBeTorn(r.outage, r.clean || r.whole && s.next < r.point, behind.found) || behind.durable {
+		return false, nil
+	}
+	if r.outage != Killed {
+		return true, nil
+	}
+	return beginsABatch(&r.scanner, s.file, at, s.size, chain{base: s.base, next: s.next})
+}
+
+// mayBeTorn reports whether bytes that are no batch can be a write that an outage has cut short; after a kill they have to be the
+// beginning of a batch besides.
 //
 // What lies before the recovery point was synced, and so was everything before a clean stop: there nothing can be torn. Behind
 // it the outage decides. A dead process leaves at most the beginning of its last write, so whole batches behind show that the
 // bytes were whole once. After a reboot a lost page may stand before one that was kept, and none of it was promised. Where the
 // outage is not known, only what has nothing of worth behind it is given up.
-func (r *recoverer) isTorn(s *segment, at int64, behind behind) (bool, error) {
-	switch {
-	case r.clean || r.whole && s.next < r.point:
-		return false, nil
-	case behind.found:
-		return r.outage == Rebooted && !behind.durable, nil
-	case r.outage == Killed:
-		return r.beginsABatch(s, at)
-	}
-	return true, nil
+func mayBeTorn(o Outage, synced, behind bool) bool {
+	return !synced && (!behind || o == Rebooted)
 }
 
-// beginsABatch reports whether the rest of s from byte at on is the beginning of the batch that is due there, or zeros.
-func (r *recoverer) beginsABatch(s *segment, at int64) (bool, error) {
-	if s.size-at < record.HeaderLen {
+// beginsABatch reports whether a file of size bytes has behind byte at the beginning of a batch that chain accepts, or zeros.
+func beginsABatch(sc *scanner, f io.ReaderAt, at, size int64, chain chain) (bool, error) {
+	if size-at < record.HeaderLen {
 		return true, nil // too little to tell; there is no batch in it
 	}
-	if _, ok, err := r.begun(s, at); ok || err != nil {
+	if _, ok, err := begun(sc, f, at, size, chain); ok || err != nil {
 		return ok, err
 	}
-	r.scanner.reset(s.file, at, s.size)
-	return onlyZeros(&r.scanner)
+	sc.reset(f, at, size)
+	return onlyZeros(sc)
 }
 
 // onlyZeros reports whether nothing but zeros stands between the scanner and its end.
@@ -147,23 +141,18 @@ type behind struct {
 // batchesBehind looks for whole batches behind byte at of segment i.
 func (r *recoverer) batchesBehind(i int, at int64) (b behind, err error) {
 	lost := r.segs[i].next
+	fn := func(batch record.Batch) bool {
+		b.found = true
+		b.later = b.later || batch.BaseOffset() > lost
+		b.durable = r.durableAt != nil && r.durableAt(batch) > lost
+		return !b.later || r.durableAt != nil && !b.durable
+	}
 	for j, s := range r.segs[i:] {
-		// A bad offset or epoch before the place must not hide what is behind it, so that any whole batch counts.
-		from, chain := int64(0), chain{base: s.base, next: s.base, epoch: moldau.NoEpoch}
 		if j == 0 {
-			from = at // it may be whole and in the wrong place
-			if h, ok, err := r.begun(s, at); err != nil {
-				return b, err
-			} else if ok { // the batch that is due, with too few bytes behind it: those may be records that are batches themselves
-				chain.next = h.LastOffset() + 1
-			}
+			err = wholeBehind(&r.scanner, s.file, at, s.size, chain{base: s.base, next: s.next}, fn)
+		} else {
+			err = eachWhole(&r.scanner, s.file, 0, s.size, chain{base: s.base, next: s.base, epoch: moldau.NoEpoch}, fn)
 		}
-		err := eachWhole(&r.scanner, s.file, from, s.size, chain, func(batch record.Batch) bool {
-			b.found = true
-			b.later = b.later || batch.BaseOffset() > lost
-			b.durable = r.durableAt != nil && r.durableAt(batch) > lost
-			return !b.later || r.durableAt != nil && !b.durable
-		})
 		if err != nil || b.later && r.durableAt == nil || b.durable {
 			return b, err
 		}
@@ -171,20 +160,35 @@ func (r *recoverer) batchesBehind(i int, at int64) (b behind, err error) {
 	return b, nil
 }
 
-// begun returns the header at byte at of s where it is that of the batch which is due there and claims more bytes than are left.
-func (r *recoverer) begun(s *segment, at int64) (h record.Batch, ok bool, err error) {
-	sc := &r.scanner
-	sc.reset(s.file, at, s.size)
-	if s.size-at < record.HeaderLen {
+// wholeBehind calls fn with each whole batch of a file of size bytes behind byte at, where one was due that c accepts, until fn
+// returns false. A bad offset or epoch before the place must not hide what is behind it, so any whole batch counts, one at the
+// place itself too, which may be whole and in the wrong place.
+func wholeBehind(sc *scanner, f io.ReaderAt, at, size int64, c chain, fn func(record.Batch) bool) error {
+	whole := chain{base: c.base, next: c.base, epoch: moldau.NoEpoch}
+	h, ok, err := begun(sc, f, at, size, c)
+	if err != nil {
+		return err
+	}
+	if ok { // the batch that is due, with too few bytes behind it: those may be records that are batches themselves
+		whole.next = h.LastOffset() + 1
+	}
+	return eachWhole(sc, f, at, size, whole, fn)
+}
+
+// begun returns the header at byte at of a file of size bytes where it is that of a batch which chain accepts and which claims more
+// bytes than are left.
+func begun(sc *scanner, f io.ReaderAt, at, size int64, chain chain) (h record.Batch, ok bool, err error) {
+	if size-at < record.HeaderLen {
 		return nil, false, nil
 	}
+	sc.reset(f, at, size)
 	w, err := sc.window(record.HeaderLen)
 	if err != nil {
 		return nil, false, err
 	}
 	h = record.Batch(w)
-	due := h.Magic() == 2 && h.BaseOffset() >= s.next && h.LastOffsetDelta() >= 0 && s.fits(h.LastOffset())
-	return h, due && int64(h.Size()) > s.size-at, nil
+	due := h.Magic() == 2 && h.LastOffsetDelta() >= 0 && !chain.refuses(h) && h.LastOffset()-chain.base <= maxRelative
+	return h, due && int64(h.Size()) > size-at, nil
 }
 
 // eachWhole calls fn with each whole batch of file between from and end that chain accepts, wherever it begins, until fn

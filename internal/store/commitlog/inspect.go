@@ -96,6 +96,7 @@ func (in *Inspector) skip(f io.ReaderAt, size int64, c *chain, reason string, ba
 	}
 	if b != nil {
 		st.To, st.Next = pos, b.BaseOffset()
+		c.next = st.Next // what is missing before it is told
 	}
 	return st.To, bad(st)
 }

@@ -19,6 +19,7 @@ func (w *world) verify(t *testing.T, clean bool) LogReport {
 	t.Helper()
 	report, err := Verify(VerifyOptions{
 		FS: w.fs, Dir: strings.TrimSuffix(dir, "/"), RecoveryPoint: w.point, Clean: clean, LogStart: w.start, LogStartKnown: w.opt.LogStartKnown,
+		Outage: w.opt.Outage,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +32,7 @@ func (w *world) mend(t *testing.T, report LogReport, choice Choice) *Mending {
 	t.Helper()
 	plan := PlanMending(w.fs, report, choice)
 	if err := plan.Do(); err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v; found was %+v", err, report.Findings)
 	}
 	if plan.RecoveryPoint != nil {
 		w.point = *plan.RecoveryPoint
@@ -194,6 +195,70 @@ func TestVerifyAndMend(t *testing.T) {
 			})
 		}
 	}
+}
+
+// What a start takes for damage the tools find, what it cuts off they call harmless, and after a repair by either choice a start
+// has nothing to say: for every change, outage and recovery point, at once and when a start has met it before.
+func TestToolsAndStartsAgree(t *testing.T) {
+	more := append(slices.Clone(changes),
+		change{"last batch flipped", func(w *world, b []byte) []byte { b[w.sizeOf(3)+200] ^= 1; return b }, 3, true},
+		change{"tail torn", func(w *world, b []byte) []byte { return b[:len(b)-9] }, 3, false},
+		change{"tail torn in a header", func(w *world, b []byte) []byte { return b[:w.sizeOf(3)+30] }, 3, false},
+		change{"tail of zeros", func(w *world, b []byte) []byte { return append(b, make([]byte, 5000)...) }, 4, false},
+		change{"garbage behind the end", func(w *world, b []byte) []byte { return append(b, bytes.Repeat([]byte("moldau"), 50)...) }, 4, false},
+		change{"stale block behind the end", func(w *world, b []byte) []byte { return append(b, b[:w.sizeOf(1)]...) }, 4, false},
+		change{"all gone", func(*world, []byte) []byte { return nil }, 0, false},
+	)
+	for _, c := range more {
+		for _, outage := range []Outage{Unknown, Killed, Rebooted} {
+			for _, point := range []moldau.Offset{0, 20, 40} {
+				for _, met := range []bool{false, true} {
+					name := fmt.Sprintf("%s, outage %d, synced to %d, met before %v", c.name, outage, point, met)
+					w := written(t, DefaultConfig())
+					w.opt.Whole, w.opt.Outage, w.point = true, outage, point
+					poke(t, w.fs, firstLog, func(b []byte) []byte { return c.do(w, b) })
+					before := w.fs.Crash(memfs.All, 0)
+					startErr := w.begin(false)
+					damaged := startErr != nil || w.log.Damage() != nil
+					if startErr == nil {
+						_ = w.log.Close()
+					}
+					if !met {
+						w.fs = before
+					}
+					if met && !damaged {
+						continue // it was cut off
+					}
+					lost := slices.ContainsFunc(w.verify(t, false).Findings, func(f Finding) bool { return f.Kind.Lost() })
+					onlyByCRC := c.crc && point > w.entries[c.left].base() // a start does not read that again
+					if lost != damaged && !onlyByCRC {
+						t.Errorf("%s: a start finds damage %v (%v), the tools %v: %+v", name, damaged, startErr, lost, w.verify(t, false).Findings)
+						continue
+					}
+					for _, choice := range []Choice{Cut, LeaveOut} {
+						w.mendCopy(t, name, choice)
+					}
+				}
+			}
+		}
+	}
+}
+
+// mendCopy mends a copy of the log and starts on it.
+func (w *world) mendCopy(t *testing.T, name string, choice Choice) {
+	t.Helper()
+	was, point := w.fs, w.point
+	defer func() { w.fs, w.point = was, point }()
+	w.fs = w.fs.Crash(memfs.All, 0)
+	w.mend(t, w.verify(t, false), choice)
+	if err := w.begin(false); err != nil || w.log.Damage() != nil {
+		t.Errorf("%s: after %s a start says %v, %v", name, choice, err, w.log.Damage())
+		return
+	}
+	if _, err := w.log.Append(batch(t, 1, 1000, 10), 9); err != nil {
+		t.Errorf("%s: after %s: %v", name, choice, err)
+	}
+	_ = w.log.Close()
 }
 
 // allBytes is every name and byte below the directory, to be compared.

@@ -59,10 +59,7 @@ func (l *Log) open(o Options) error {
 		l: l, clean: o.Clean, whole: o.Whole, point: o.RecoveryPoint, logStart: o.LogStart, startKnown: o.LogStartKnown,
 		outage: o.Outage, durableAt: o.DurableAt, progress: o.Progress, epoch: moldau.NoEpoch,
 	}
-	if r.noted, err = l.hasDamageNote(); err != nil {
-		return err
-	}
-	if r.noted {
+	if r.noted = files.names[damageName]; r.noted {
 		r.outage = Killed // what was found then was made durable then
 	}
 	if err = r.openSegments(files); err == nil {

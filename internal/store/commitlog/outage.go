@@ -71,15 +71,27 @@ func outageOf(lives []string, now string) Outage {
 }
 
 // readBoots reads the list; an absent file is empty, and what it cannot read is a life that is not known.
-func (d *Directory) readBoots() ([]string, error) {
-	b, err := env.ReadFile(d.fsys, filepath.Join(d.path, bootName), 1<<16)
+func (d *Directory) readBoots() ([]string, error) { return readBoots(d.fsys, d.path) }
+
+func readBoots(fsys env.FS, dir string) ([]string, error) {
+	b, err := env.ReadFile(fsys, filepath.Join(dir, bootName), 1<<16)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read %s of %s: %w", bootName, d.path, err)
+		return nil, fmt.Errorf("read %s of %s: %w", bootName, dir, err)
 	}
 	return parseBoots(string(b)), nil
+}
+
+// LastOutage tells how the last life of the log directory dir ended, where that was not clean, as a start in the life boot of the
+// operating system would see it.
+func LastOutage(fsys env.FS, dir, boot string) Outage {
+	lives, err := readBoots(fsys, dir)
+	if err != nil || len(lives) == 0 || boot == "" {
+		return Unknown
+	}
+	return outageOf(lives, boot)
 }
 
 func parseBoots(text string) (lives []string) {

@@ -338,7 +338,6 @@ func (r *recoverer) scan(s *segment, crcFrom moldau.Offset) (whole bool, err err
 	s.next = s.base
 	r.untrusted = min(r.untrusted, s.base)
 	for {
-		// Behind the recovery point nothing was compacted; before it, gaps may be.
 		h, err := chain{base: s.base, next: s.next, epoch: r.epoch}.check(sc, crcFrom)
 		if errors.Is(err, io.EOF) {
 			return true, nil

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/moldau/moldau"
@@ -79,6 +80,8 @@ type VerifyOptions struct {
 	LogStartKnown bool
 	// Compacted says that offsets may be missing between segments.
 	Compacted bool
+	// Outage says how the last life ended, where it was not clean: what a start makes of a bad end depends on it.
+	Outage Outage
 	// Read, where not nil, is told of bytes that were read; its error ends the look.
 	Read func(n int64) error
 }
@@ -92,6 +95,7 @@ func Verify(o VerifyOptions) (LogReport, error) {
 		return v.report, err
 	}
 	v.epochs, v.epochsErr = readEpochs(o.FS, o.Dir)
+	v.noted = slices.Contains(others, damageName)
 	v.report.Segments = len(segments)
 	v.report.Start, v.report.End = o.LogStart, o.LogStart
 	if len(segments) > 0 {
@@ -116,8 +120,10 @@ type verifier struct {
 	in        Inspector
 	report    LogReport
 	epoch     moldau.LeaderEpoch
+	end       moldau.Offset // of the segments so far
 	epochs    epochTable
 	epochsErr error
+	noted     bool // a start has found the log damaged
 	misled    bool // the epochs were found to differ from a batch's
 }
 
@@ -151,11 +157,12 @@ func (v *verifier) segment(s SegmentFile, next moldau.Offset) error {
 	if err != nil {
 		return err
 	}
-	v.epoch, v.report.End = epoch, max(v.report.End, end)
-	for _, st := range bad {
-		kind := BadBytes
-		if last && st.Next < 0 && !v.trusted(st.Offset+1) {
-			kind = TornTail
+	v.epoch, v.end = epoch, end
+	v.report.End = max(v.report.End, end)
+	for i, st := range bad {
+		kind, err := v.kindOf(st, f, s, last, i == len(bad)-1)
+		if err != nil {
+			return err
 		}
 		switch {
 		case st.Next >= 0:
@@ -177,6 +184,32 @@ func (v *verifier) segment(s SegmentFile, next moldau.Offset) error {
 		v.indexes(s, check)
 	}
 	return nil
+}
+
+// kindOf tells a write that the outage has torn, which the next start cuts off, from damage.
+func (v *verifier) kindOf(st Stretch, f env.File, s SegmentFile, lastSegment, lastStretch bool) (Kind, error) {
+	outage := v.o.Outage
+	if v.noted {
+		outage = Killed
+	}
+	behind := !lastStretch || !lastSegment
+	if !behind {
+		place := chain{base: s.Base, next: st.Offset, epoch: st.Epoch}
+		err := wholeBehind(&v.in.sc, f, st.From, s.Size, place, func(record.Batch) bool { behind = true; return false })
+		if err != nil {
+			return BadBytes, err
+		}
+	}
+	if !mayBeTorn(outage, v.trusted(st.Offset+1), behind) {
+		return BadBytes, nil
+	}
+	if outage == Killed {
+		torn, err := beginsABatch(&v.in.sc, f, st.From, s.Size, chain{base: s.Base, next: st.Offset})
+		if err != nil || !torn {
+			return BadBytes, err
+		}
+	}
+	return TornTail, nil
 }
 
 // indexes tells what is wrong with the indexes of a segment whose batches are whole.
@@ -209,7 +242,7 @@ func (v *verifier) checkEpoch(b record.Batch) {
 func (v *verifier) ends(segments []SegmentFile) {
 	end, file, size := moldau.Offset(0), v.o.Dir, int64(-1)
 	if n := len(segments); n > 0 {
-		end, file, size = v.report.End, segments[n-1].Path, segments[n-1].Size
+		end, file, size = v.end, segments[n-1].Path, segments[n-1].Size
 		if v.o.LogStartKnown && segments[0].Base > v.o.LogStart {
 			v.add(Finding{MissingHead, v.o.Dir, -1, -1, v.o.LogStart, segments[0].Base,
 				fmt.Sprintf("the log begins at offset %d, and its start is %d (%s)", segments[0].Base, v.o.LogStart, LogStarts), v.epoch})
@@ -219,9 +252,14 @@ func (v *verifier) ends(segments []SegmentFile) {
 	for _, f := range v.report.Findings {
 		covered = covered || f.Kind == BadBytes && f.Next >= v.o.RecoveryPoint
 	}
-	if end < v.o.RecoveryPoint && !covered {
+	switch {
+	case covered:
+	case end < v.o.RecoveryPoint:
 		v.add(Finding{MissingEnd, file, size, size, end, v.o.RecoveryPoint,
 			fmt.Sprintf("the log ends at offset %d, and all before %d was synced", end, v.o.RecoveryPoint), v.epoch})
+	case v.o.Clean && end < v.o.LogStart:
+		v.add(Finding{MissingEnd, file, size, size, end, v.o.LogStart,
+			fmt.Sprintf("the log ends at offset %d, below its start %d (%s)", end, v.o.LogStart, LogStarts), v.epoch})
 	}
 }
 
