@@ -22,6 +22,7 @@ type consumeOptions struct {
 	max         int64
 	format      string
 	isolation   string
+	group       string
 }
 
 func newConsume(c *cli) *cobra.Command {
@@ -35,12 +36,16 @@ func newConsume(c *cli) *cobra.Command {
 the first few (+10), the first record of a time or later (@2026-01-01, @2026-01-01T15:04:05Z,
 @1767225600000) or of a while ago (@-1h, @-7d). --until end is the end as it is when the command starts.
 
+With --group the topics' partitions are shared out among the members of the group, and what was printed is
+committed: the next time the group goes on behind it. --from then counts only where nothing was committed yet.
+
 -f says what to print of a record:
 ` + formatHelp,
 		Example: `  moldau consume orders
   moldau consume orders --from -10 -f '%t %p %o %k %v\n'
   moldau consume orders --from @-1h --until end -o json
-  moldau consume orders --partition 0,2-4 --from end --max 100`,
+  moldau consume orders --partition 0,2-4 --from end --max 100
+  moldau consume orders --group billing`,
 		Args:              takes(1, many),
 		ValidArgsFunction: c.completeTopics,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -49,6 +54,9 @@ the first few (+10), the first record of a time or later (@2026-01-01, @2026-01-
 			}
 			if o.max < 0 {
 				return usagef("--max must be at least 0; 0 is no limit")
+			}
+			if o.group != "" {
+				return c.consumeGroup(cmd.Context(), o, args)
 			}
 			return c.consume(cmd.Context(), o, args)
 		},
@@ -60,6 +68,7 @@ the first few (+10), the first record of a time or later (@2026-01-01, @2026-01-
 	f.Int64VarP(&o.max, "max", "n", 0, "stop after this many records; 0 for no limit")
 	f.StringVarP(&o.format, "format", "f", `%v\n`, "what to print of a record")
 	f.Lookup("format").DefValue = "%v\n" // the help quotes it, which would double the backslash
+	f.StringVarP(&o.group, "group", "g", "", "read as a member of this group, and commit what was printed")
 	f.Var(newChoice(&o.isolation, "read_committed", "read_committed", "read_uncommitted"), "isolation",
 		"show records of transactions that are committed, or all")
 	return cmd
@@ -118,16 +127,12 @@ func (c *cli) consume(ctx context.Context, o consumeOptions, topics []string) er
 	if err != nil {
 		return usagef("--partition: %v", err)
 	}
-	format, err := parseFormat(o.format)
+	write, err := c.recordWriter(o.format)
 	if err != nil {
-		return usagef("--format: %v", err)
+		return err
 	}
 	co := &consumption{
-		topics: topics, chosen: chosen, max: o.max, level: readUncommitted, out: bufio.NewWriterSize(c.stdout, 64<<10),
-		write: func(dst []byte, r *kgo.Record) ([]byte, error) { return format.append(dst, r), nil },
-	}
-	if c.output == "json" {
-		co.write = appendJSONRecord
+		topics: topics, chosen: chosen, max: o.max, level: readUncommitted, out: bufio.NewWriterSize(c.stdout, 64<<10), write: write,
 	}
 	level := kgo.ReadUncommitted()
 	if o.isolation == "read_committed" {
@@ -143,6 +148,18 @@ func (c *cli) consume(ctx context.Context, o consumeOptions, topics []string) er
 		return interrupted(ctx, err)
 	}
 	return errors.Join(interrupted(ctx, co.run(ctx)), co.out.Flush())
+}
+
+// recordWriter is how records are printed.
+func (c *cli) recordWriter(form string) (func(dst []byte, r *kgo.Record) ([]byte, error), error) {
+	format, err := parseFormat(form)
+	if err != nil {
+		return nil, usagef("--format: %v", err)
+	}
+	if c.output == "json" {
+		return appendJSONRecord, nil
+	}
+	return func(dst []byte, r *kgo.Record) ([]byte, error) { return format.append(dst, r), nil }, nil
 }
 
 // interrupted takes the error of a command that ends by being interrupted, as following does: no error if it was.

@@ -85,6 +85,13 @@ var sentences = map[moldau.Code]sentence{
 	moldau.CorruptMessage:             {"the batch for topic %s arrived damaged", "try again; if it stays, something between here and the broker changes bytes"},
 	moldau.KafkaStorageError:          {"a disk of the broker failed under topic %s", "look into the broker's log"},
 	moldau.RequestTimedOut:            {"the broker did not finish in time with topic %s; whether it will is not known", "look at: moldau topic describe %s"},
+	moldau.GroupIDNotFound:            {"there is no such group", "see what there is: moldau group list"},
+	moldau.NonEmptyGroup:              {"the group has members", "stop its consumers first; see which: moldau group describe"},
+	moldau.UnknownMemberID:            {"the group has members, and only they may set its offsets", "stop its consumers first; see which: moldau group describe"},
+	moldau.GroupSubscribedToTopic:     {"members of the group subscribe to topic %s", "stop its consumers first; see which: moldau group describe"},
+	moldau.GroupAuthorizationFailed:   {"you may not do this with the group", "ask for the permission, or use other credentials"},
+	moldau.InvalidGroupID:             {"a group must have a name", ""},
+	moldau.CoordinatorNotAvailable:    {"the group has no coordinator at the moment", "try again in a while; see the brokers: moldau cluster info"},
 	moldau.ThrottlingQuotaExceeded:    {"the broker's quota for this kind of request is used up (topic %s)", "try again in a while"},
 }
 

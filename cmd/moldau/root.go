@@ -109,6 +109,7 @@ with the tools to work with it. The tools work with any Kafka-compatible broker.
 		newImport(c),
 		newBackup(c),
 		newTopic(c),
+		newConsumerGroup(c),
 		newProduce(c),
 		newConsume(c),
 		newCluster(c),

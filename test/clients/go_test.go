@@ -2,6 +2,7 @@ package clients
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ func TestFranzGo(t *testing.T) {
 		consume: func(t *testing.T, address, topic string, n int) []record {
 			return franzConsume(t, address, topic, n, "")
 		},
+		member: franzMember,
 	})
 }
 
@@ -78,6 +80,7 @@ func TestSarama(t *testing.T) {
 			}
 			return rs
 		},
+		member: saramaMember,
 	})
 }
 
@@ -124,5 +127,86 @@ func TestKafkaGo(t *testing.T) {
 			}
 			return rs
 		},
+		member: kafkaGoMember,
 	})
+}
+
+func kafkaGoMember(t *testing.T, address, topic, group string, n int) (rs []record) {
+	c := kafkago.NewReader(kafkago.ReaderConfig{Brokers: []string{address}, Topic: topic, GroupID: group, MaxWait: time.Second, StartOffset: kafkago.FirstOffset})
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for range n {
+		m, err := c.FetchMessage(ctx)
+		if err == nil {
+			err = c.CommitMessages(ctx, m)
+		}
+		if err != nil {
+			t.Fatalf("after %d of %d records: %v", len(rs), n, err)
+		}
+		r := record{key: m.Key, value: m.Value}
+		for _, h := range m.Headers {
+			r.headers = append(r.headers, header{h.Key, h.Value})
+		}
+		rs = append(rs, r)
+	}
+	return rs
+}
+
+func saramaMember(t *testing.T, address, topic, group string, n int) []record {
+	config := sarama.NewConfig()
+	config.Version = sarama.MaxVersion
+	config.Consumer.Offsets.Initial = sarama.OffsetOldest
+	config.Consumer.Offsets.AutoCommit.Enable = false
+	g, err := sarama.NewConsumerGroup([]string{address}, group, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	h := &saramaHandler{left: n, done: cancel}
+	for ctx.Err() == nil {
+		if err := g.Consume(ctx, []string{topic}, h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if h.left > 0 {
+		t.Fatalf("sarama has read %d of %d records in a minute", len(h.records), n)
+	}
+	return h.records
+}
+
+// saramaHandler takes the first records that come, of whatever partition.
+type saramaHandler struct {
+	mu      sync.Mutex
+	left    int
+	records []record
+	done    func()
+}
+
+func (h *saramaHandler) Setup(sarama.ConsumerGroupSession) error   { return nil }
+func (h *saramaHandler) Cleanup(sarama.ConsumerGroupSession) error { return nil }
+
+func (h *saramaHandler) ConsumeClaim(s sarama.ConsumerGroupSession, c sarama.ConsumerGroupClaim) error {
+	for m := range c.Messages() {
+		h.mu.Lock()
+		if h.left == 0 {
+			h.mu.Unlock()
+			return nil
+		}
+		h.left--
+		r := record{key: m.Key, value: m.Value}
+		for _, f := range m.Headers {
+			r.headers = append(r.headers, header{string(f.Key), f.Value})
+		}
+		h.records = append(h.records, r)
+		s.MarkMessage(m, "")
+		s.Commit()
+		if h.left == 0 {
+			h.done()
+		}
+		h.mu.Unlock()
+	}
+	return nil
 }

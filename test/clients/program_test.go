@@ -49,7 +49,7 @@ type missing struct{ name, origin string }
 func (m *missing) Error() string { return "there is no " + m.name + " on this machine: " + m.origin }
 
 // script makes a client of a program that gets "produce ADDRESS TOPIC CODEC" with records on its standard input, or
-// "consume ADDRESS TOPIC NUMBER" and prints them.
+// "consume ADDRESS TOPIC NUMBER" or "group ADDRESS TOPIC NUMBER GROUP" and prints them.
 func script(name string, command func(t *testing.T) []string) client {
 	run := func(t *testing.T, in io.Reader, args ...string) string {
 		c := append(command(t), args...)
@@ -62,6 +62,9 @@ func script(name string, command func(t *testing.T) []string) client {
 		},
 		consume: func(t *testing.T, address, topic string, n int) []record {
 			return decode(t, run(t, nil, "consume", address, topic, strconv.Itoa(n)))
+		},
+		member: func(t *testing.T, address, topic, group string, n int) []record {
+			return decode(t, run(t, nil, "group", address, topic, strconv.Itoa(n), group))
 		},
 	}
 }
@@ -124,7 +127,7 @@ func TestAIOKafka(t *testing.T) {
 	roundTrips(t, pythonClient("aiokafka", "aiokafka_client.py"))
 }
 
-// TestKafkaJS only produces: kafkajs consumes through groups alone.
+// TestKafkaJS reads in a group alone: kafkajs has no other way.
 func TestKafkaJS(t *testing.T) {
 	node := need(t, "node", "kafkajs runs on it")
 	npm := need(t, "npm", "it installs kafkajs")

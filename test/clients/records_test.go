@@ -92,6 +92,8 @@ type client struct {
 	produce func(t *testing.T, address, topic, codec string, rs []record)
 	// consume reads so many records from the start of partition 0, without a group; nil when the client cannot.
 	consume func(t *testing.T, address, topic string, n int) []record
+	// member reads so many records as a member of a group, commits each, and leaves; nil when the client cannot.
+	member func(t *testing.T, address, topic, group string, n int) []record
 }
 
 // roundTrips lets c and franz-go write and read each other's records, in every codec.
@@ -115,6 +117,9 @@ func roundTrips(t *testing.T, c client) {
 			franzProduce(t, address, theirs, codec, want)
 			same(t, c.name+" (written by franz-go)", c.consume(t, address, theirs, len(want)), want)
 		})
+	}
+	if c.member != nil {
+		t.Run("group", func(t *testing.T) { inGroup(t, c) })
 	}
 }
 

@@ -29,6 +29,7 @@ type known struct {
 	port    int32
 	dir     string // data directory
 	begun   time.Time
+	names   map[string]string // what the broker has named, such as members of groups
 }
 
 // reader turns a decoded response into fields.
@@ -133,7 +134,7 @@ func (r *reader) list(path, name string, v reflect.Value) {
 // identity are the fields that say what an element of a list is about; the first ones that a struct has all count.
 var identity = [][]string{
 	{"ResourceType", "ResourceName"}, {"Type", "Name"}, {"Topic", "TopicID"}, {"TopicID"}, {"Topic"}, {"Partition"}, {"ApiKey"}, {"Key"}, {"NodeID"}, {"ReplicaID"},
-	{"Name"}, {"User"}, {"Dir"}, {"Feature"}, {"RelativeOffset"}, {"ProducerID"},
+	{"Name"}, {"User"}, {"Dir"}, {"Group"}, {"MemberID"}, {"Feature"}, {"RelativeOffset"}, {"ProducerID"},
 }
 
 // bracketed makes any name fit between the brackets of a path on one line.
@@ -228,6 +229,9 @@ func (r *reader) text(name, s string) string {
 	}
 	if len(s) > 40 && strings.Trim(s, s[:1]) == "" {
 		return fmt.Sprintf("%s*%d", s[:1], len(s))
+	}
+	if name, ok := r.known.names[s]; ok {
+		return "<" + name + ">"
 	}
 	s = strings.ReplaceAll(s, r.known.dir, "<dir>")
 	return strings.ReplaceAll(s, ":"+strconv.Itoa(int(r.known.port)), ":<port>")

@@ -32,7 +32,7 @@ type setup struct {
 	scripts  []script
 }
 
-var setups = []setup{{"kafka", nil, scripts}, {"kafka-forbidding", forbidding, []script{{"forbidding", tellForbidding}}}}
+var setups = []setup{{"kafka", []string{"group.initial.rebalance.delay.ms=0"}, scripts}, {"kafka-forbidding", forbidding, []script{{"forbidding", tellForbidding}}}}
 
 var scripts = []script{
 	{"cluster", tellCluster},
@@ -49,6 +49,7 @@ var scripts = []script{
 	{"sessions", tellSessions},
 	{"log dirs", tellLogDirs},
 	{"coordinators", tellCoordinators},
+	{"groups", tellGroups},
 }
 
 // settings are given to both brokers beside what they need to run, so that their configurations describe alike.

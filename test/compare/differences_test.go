@@ -45,6 +45,7 @@ var intended = []difference{
 		`(Coordinators\[.*\]\.)?(NodeID|Host|Port|ErrorCode)`, "", "", "there is no coordinator of transactions yet, and asking for one creates no topic: always COORDINATOR_NOT_AVAILABLE"},
 	{kmsg.FindCoordinator, "coordinators: coordinator of type group",
 		`(Coordinators\[.*\]\.)?(NodeID|Host|Port|ErrorCode)`, "", "", "Kafka tells the first to ask to come again, and makes the topic meanwhile; here they are answered when it is there"},
+	{kmsg.ListGroups, "groups: list.*", `Groups\[refused\]`, "", "nothing", "a member that was refused leaves no group behind"},
 	{kmsg.InitProducerID, "coordinators: producer id of a transaction", "ErrorCode", "16", "15", "there is no coordinator of transactions yet, on no broker"},
 
 	// Where Kafka fails inside.

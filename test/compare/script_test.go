@@ -42,7 +42,7 @@ func tell(t testing.TB, address, dir string, scripts []script) transcript {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &run{TB: t, address: address, known: known{ids: map[[16]byte]string{absentID: "absent"}, port: int32(p), dir: dir, begun: time.Now()}}
+	r := &run{TB: t, address: address, known: known{ids: map[[16]byte]string{absentID: "absent"}, port: int32(p), dir: dir, begun: time.Now(), names: map[string]string{}}}
 	r.connect()
 	defer func() { r.conn.Close() }()
 	first := r.quiet(2, &kmsg.MetadataRequest{Topics: []kmsg.MetadataRequestTopic{}}).(*kmsg.MetadataResponse)
@@ -90,6 +90,8 @@ func versions(key kmsg.Key) []int16 {
 		kmsg.DescribeDelegationToken: {1, 3}, kmsg.ElectLeaders: {0, 2}, kmsg.IncrementalAlterConfigs: {0, 1},
 		kmsg.ListPartitionReassignments: {0, 0}, kmsg.DescribeClientQuotas: {0, 1}, kmsg.DescribeUserSCRAMCredentials: {0, 0},
 		kmsg.DescribeQuorum: {0, 2}, kmsg.UpdateFeatures: {0, 2}, kmsg.DescribeCluster: {0, 2}, kmsg.DescribeProducers: {0, 0},
+		kmsg.OffsetCommit: {2, 10}, kmsg.OffsetFetch: {1, 10}, kmsg.JoinGroup: {0, 9}, kmsg.Heartbeat: {0, 4}, kmsg.LeaveGroup: {0, 5},
+		kmsg.SyncGroup: {0, 5}, kmsg.DescribeGroups: {0, 6}, kmsg.ListGroups: {0, 5}, kmsg.DeleteGroups: {0, 2}, kmsg.OffsetDelete: {0, 0},
 		kmsg.ListConfigResources: {0, 1}, kmsg.DescribeTopicPartitions: {0, 0},
 	}[key]
 	if !ok {

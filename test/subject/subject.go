@@ -110,7 +110,7 @@ func Address(t testing.TB) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := launch(dir, nil)
+		b, err := launch(dir, []string{"group.initial.rebalance.delay.ms=0"}) // which would be most of the time of many a test
 		if err != nil {
 			_ = os.RemoveAll(dir) // a temporary directory
 			t.Fatal(err)

@@ -58,7 +58,7 @@ func (t *turn) describe(version int16) kmsg.DescribeGroupsResponseGroup {
 type Filter struct{ States, Types []string }
 
 // classicType is the type of the groups here, as listings name it.
-const classicType = "Classic"
+const classicType = "classic"
 
 // List lists groups by id. The reply is a []kmsg.ListGroupsResponseGroup.
 func (s *Groups) List(to rsm.Ticket, f Filter) Output {

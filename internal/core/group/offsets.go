@@ -147,14 +147,10 @@ type Fetch struct {
 	Group      string
 	All        bool
 	Partitions []moldau.TopicPartition
-	// Member and Epoch are those of a member of a consumer group, or nil and -1 (KIP-848).
-	Member *string
-	Epoch  int32
 }
 
 // Fetched is the reply to a Fetch: an Offset for each partition, Next -1 where there is none.
 type Fetched struct {
-	Code       moldau.Code
 	Partitions []moldau.TopicPartition
 	Offsets    []Offset
 }
@@ -163,14 +159,6 @@ type Fetched struct {
 func (s *Groups) FetchOffsets(now time.Time, to rsm.Ticket, f *Fetch) Output {
 	return s.step(s.find(f.Group), now, func(t *turn) {
 		r := Fetched{Partitions: f.Partitions}
-		if f.Member != nil && f.Epoch >= 0 { // only members of consumer groups speak of epochs, and none is here
-			r.Code = moldau.UnknownMemberID
-			if !t.exists() {
-				r.Code = moldau.GroupIDNotFound
-			}
-			t.reply(to, r)
-			return
-		}
 		if f.All {
 			r.Partitions = t.offsets.sorted()
 		}
@@ -191,21 +179,26 @@ type Deleted struct {
 	Codes []moldau.Code
 }
 
-// DeleteOffsets is OffsetDelete for one group.
+// DeleteOffsets is OffsetDelete for one group. Offsets in topics that members subscribe to stay; where it cannot be told what
+// they subscribe to, all do.
 func (s *Groups) DeleteOffsets(now time.Time, to rsm.Ticket, id string, partitions []moldau.TopicPartition) Output {
 	return s.step(s.find(id), now, func(t *turn) {
-		subscribed, code := t.deletable()
-		if code != moldau.None {
-			t.reply(to, Deleted{Code: code})
+		subscribed, all := t.subscribed()
+		switch {
+		case !t.exists():
+			t.reply(to, Deleted{Code: moldau.GroupIDNotFound})
+			return
+		case t.state == Empty:
+			subscribed, all = nil, true
+		case t.protocolType != consumerType:
+			t.reply(to, Deleted{Code: moldau.NonEmptyGroup})
 			return
 		}
 		codes := make([]moldau.Code, len(partitions))
 		for i, at := range partitions {
-			_, known := t.offsets.byPartition[at]
-			switch {
-			case slices.Contains(subscribed, at.Topic):
+			if _, known := t.offsets.byPartition[at]; !all || slices.Contains(subscribed, at.Topic) {
 				codes[i] = moldau.GroupSubscribedToTopic
-			case known:
+			} else if known {
 				t.record(&Committed{ID: t.id, At: at})
 			}
 		}
@@ -213,40 +206,25 @@ func (s *Groups) DeleteOffsets(now time.Time, to rsm.Ticket, id string, partitio
 	})
 }
 
-// deletable tells the topics whose offsets the members need, or that no offset may be deleted.
-func (t *turn) deletable() ([]string, moldau.Code) {
-	if !t.exists() {
-		return nil, moldau.GroupIDNotFound
-	}
-	if t.state == Empty {
-		return nil, moldau.None
-	}
-	topics, ok := t.subscribed()
-	if !ok {
-		return nil, moldau.NonEmptyGroup
-	}
-	return topics, moldau.None
-}
-
 // consumerType is the protocol type of consumers; others have subscriptions that mean nothing here.
 const consumerType = "consumer"
 
-// subscribed is the topics that members of a group of consumers subscribe to; false where that cannot be told.
-func (g *group) subscribed() (topics []string, ok bool) {
-	if g.protocolType != consumerType {
-		return nil, false
-	}
+// subscribed is the topics that members of a group of consumers subscribe to; false where these are not all, or the members
+// are no consumers.
+func (g *group) subscribed() (topics []string, all bool) {
+	all = g.protocolType == consumerType
 	for _, m := range g.members {
 		for _, p := range m.protocols {
 			var s kmsg.ConsumerMemberMetadata
-			if s.ReadFrom(p.metadata) != nil {
-				return nil, false
+			if !all || s.ReadFrom(p.metadata) != nil {
+				all = false
+				continue
 			}
 			topics = append(topics, s.Topics...)
 		}
 	}
 	slices.Sort(topics)
-	return slices.Compact(topics), true
+	return slices.Compact(topics), all
 }
 
 // expiresAt is when an offset of the group is not kept any longer; false while it is needed (G-8).

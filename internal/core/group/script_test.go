@@ -184,7 +184,7 @@ func (s *stage) request(w words, to rsm.Ticket) Output {
 	case "commit":
 		return s.commit(w, to)
 	case "fetch":
-		f := &Fetch{Group: group, All: len(w.list) == 2, Epoch: -1}
+		f := &Fetch{Group: group, All: len(w.list) == 2}
 		for _, word := range w.list[2:] {
 			f.Partitions = append(f.Partitions, w.partition(word))
 		}
@@ -365,7 +365,7 @@ func tellReply(response any) string {
 		}
 		return out
 	case Fetched:
-		out := r.Code.String()
+		out := "offsets"
 		for i, at := range r.Partitions {
 			out += fmt.Sprintf(" %v=%d", at, r.Offsets[i].Next)
 		}

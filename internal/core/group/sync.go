@@ -114,8 +114,6 @@ func (s *Groups) Leave(now time.Time, to rsm.Ticket, req *kmsg.LeaveGroupRequest
 		r := &kmsg.LeaveGroupResponse{}
 		if req.Version < 3 {
 			r.ErrorCode = int16(t.leave(req.MemberID, nil))
-		} else if !t.exists() {
-			r.ErrorCode = int16(moldau.UnknownMemberID)
 		}
 		for _, m := range req.Members {
 			lm := kmsg.NewLeaveGroupResponseMember()

@@ -4,7 +4,7 @@ package api
 //
 // Behaviour: the positions of groups. A group or partition without one has offset -1 and no error.
 // Version notes: v2 null topics mean all; v7 asks to wait for transactions (KIP-447); v8 several groups; v9 member epochs
-// (KIP-848); v10 topic ids.
+// (KIP-848), which mean nothing to classic groups; v10 topic ids.
 
 import (
 	"time"
@@ -84,10 +84,7 @@ func (f *fetchingOffsets) ask(done func()) (cancel func()) {
 		done()
 		return nil
 	}
-	f.fetch = group.Fetch{Group: f.req.Group, All: f.req.Topics == nil, Epoch: -1}
-	if f.version >= 9 {
-		f.fetch.Member, f.fetch.Epoch = f.req.MemberID, f.req.MemberEpoch
-	}
+	f.fetch = group.Fetch{Group: f.req.Group, All: f.req.Topics == nil}
 	if f.fetch.All {
 		f.visible = f.b.visibleTopics(f.call, f.im)
 	}
@@ -147,9 +144,6 @@ func noOffsetOf(index int32, code moldau.Code) kmsg.OffsetFetchResponseGroupTopi
 
 // tell puts the coordinator's answer into the response.
 func (f *fetchingOffsets) tell(r group.Fetched, code moldau.Code) {
-	if code == moldau.None {
-		code = r.Code
-	}
 	if code != moldau.None {
 		f.refuse(code)
 		return

@@ -43,7 +43,9 @@ func describeGroups(b *Broker, c *server.Call, req *kmsg.DescribeGroupsRequest) 
 			if *out = r; code != moldau.None {
 				refuse(code)
 			}
-			out.AuthorizedOperations = operations
+			if out.ErrorCode == 0 {
+				out.AuthorizedOperations = operations
+			}
 			done()
 		})
 	}).respond(c, func() kmsg.Response { return resp })

@@ -3,10 +3,12 @@ import java.io.InputStreamReader;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Base64;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Future;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.common.TopicPartition;
@@ -14,13 +16,13 @@ import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
-/** produce ADDRESS TOPIC CODEC | consume ADDRESS TOPIC NUMBER, with Apache Kafka's own client. */
+/** produce ADDRESS TOPIC CODEC | consume ADDRESS TOPIC NUMBER | group ADDRESS TOPIC NUMBER GROUP, with Apache Kafka's own client. */
 public class JavaClient {
     public static void main(String[] args) throws Exception {
         if (args[0].equals("produce")) {
             produce(args[1], args[2], args[3]);
         } else {
-            consume(args[1], args[2], Integer.parseInt(args[3]));
+            consume(args[1], args[2], Integer.parseInt(args[3]), args.length > 4 ? args[4] : null);
         }
     }
 
@@ -43,12 +45,20 @@ public class JavaClient {
         }
     }
 
-    static void consume(String address, String topic, int left) throws Exception {
-        Map<String, Object> config = Map.of("bootstrap.servers", address);
+    static void consume(String address, String topic, int left, String group) throws Exception {
+        Map<String, Object> config = new HashMap<>(Map.of("bootstrap.servers", address, "enable.auto.commit", false,
+            "auto.offset.reset", "earliest"));
+        if (group != null) {
+            config.put("group.id", group);
+        }
         try (var consumer = new KafkaConsumer<>(config, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
-            var partitions = List.of(new TopicPartition(topic, 0));
-            consumer.assign(partitions);
-            consumer.seekToBeginning(partitions);
+            if (group != null) {
+                consumer.subscribe(List.of(topic));
+            } else {
+                var partitions = List.of(new TopicPartition(topic, 0));
+                consumer.assign(partitions);
+                consumer.seekToBeginning(partitions);
+            }
             long deadline = System.nanoTime() + 60_000_000_000L;
             while (left > 0) {
                 if (System.nanoTime() > deadline) {
@@ -60,7 +70,12 @@ public class JavaClient {
                         out.append('\t').append(text(h.key().getBytes("UTF-8"))).append('\t').append(text(h.value()));
                     }
                     System.out.println(out);
-                    left--;
+                    if (group != null) {
+                        consumer.commitSync(Map.of(new TopicPartition(topic, r.partition()), new OffsetAndMetadata(r.offset() + 1)));
+                    }
+                    if (--left == 0) {
+                        break;
+                    }
                 }
             }
         }

@@ -1,4 +1,4 @@
-"""produce ADDRESS TOPIC CODEC | consume ADDRESS TOPIC NUMBER, with aiokafka."""
+"""produce ADDRESS TOPIC CODEC | consume ADDRESS TOPIC NUMBER | group ADDRESS TOPIC NUMBER GROUP, with aiokafka."""
 
 import asyncio
 import sys
@@ -7,7 +7,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 import lines
 
-mode, address, topic, last = sys.argv[1:]
+mode, address, topic, last, *group = sys.argv[1:]
 
 
 async def produce():
@@ -32,4 +32,15 @@ async def consume():
     await consumer.stop()
 
 
-asyncio.run(produce() if mode == "produce" else consume())
+async def consume_in_group():
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=address, group_id=group[0], enable_auto_commit=False,
+                                auto_offset_reset="earliest")
+    await consumer.start()
+    for _ in range(int(last)):
+        m = await asyncio.wait_for(consumer.getone(), 60)
+        lines.write(m.key, m.value, m.headers)
+        await consumer.commit({TopicPartition(m.topic, m.partition): m.offset + 1})
+    await consumer.stop()
+
+
+asyncio.run({"produce": produce, "consume": consume, "group": consume_in_group}[mode]())

@@ -1,8 +1,8 @@
-// MODULES produce ADDRESS TOPIC CODEC, with kafkajs from the directory MODULES.
+// MODULES produce ADDRESS TOPIC CODEC | MODULES group ADDRESS TOPIC NUMBER GROUP, with kafkajs from the directory MODULES.
 'use strict'
 
 const path = require('path')
-const [modules, mode, address, topic, codec] = process.argv.slice(2)
+const [modules, mode, address, topic, last, group] = process.argv.slice(2)
 const load = (name) => require(path.join(modules, name))
 const { Kafka, CompressionTypes, CompressionCodecs, logLevel } = load('kafkajs')
 
@@ -33,12 +33,35 @@ function records() {
     })
 }
 
+// Prints records as a member of the group, and commits each.
+async function consume(kafka) {
+  const consumer = kafka.consumer({ groupId: group })
+  await consumer.connect()
+  await consumer.subscribe({ topics: [topic], fromBeginning: true })
+  let left = Number(last)
+  await new Promise((resolve, reject) => {
+    consumer.on(consumer.events.CRASH, (event) => reject(event.payload.error))
+    consumer.run({
+      autoCommit: false,
+      eachMessage: async ({ partition, message }) => {
+        if (left <= 0) return
+        const fields = [message.key, message.value]
+        for (const [name, value] of Object.entries(message.headers)) fields.push(Buffer.from(name), value)
+        console.log(fields.map((f) => (f || Buffer.alloc(0)).toString('base64')).join('\t'))
+        await consumer.commitOffsets([{ topic, partition, offset: (BigInt(message.offset) + 1n).toString() }])
+        if (--left === 0) resolve()
+      },
+    })
+  })
+  await consumer.disconnect()
+}
+
 async function main() {
-  if (mode !== 'produce') throw new Error('kafkajs consumes through groups alone')
   const kafka = new Kafka({ brokers: [address], logLevel: logLevel.WARN })
+  if (mode === 'group') return consume(kafka)
   const producer = kafka.producer({ idempotent: true, maxInFlightRequests: 1 })
   await producer.connect()
-  await producer.send({ topic, acks: -1, compression: CompressionTypes[types[codec]], messages: records() })
+  await producer.send({ topic, acks: -1, compression: CompressionTypes[types[last]], messages: records() })
   await producer.disconnect()
 }
 
