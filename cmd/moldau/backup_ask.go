@@ -59,7 +59,8 @@ func (a *asker) logDirs(ctx context.Context) ([]string, error) {
 	return dirs, nil
 }
 
-// live asks for offsets first and for the metadata's end after: see backup.Live.
+// live asks for offsets first and for the metadata's end after: see backup.Live. What groups have committed is bounded before
+// the topics that it is about, so that no group is restored ahead of its topic.
 func (a *asker) live(ctx context.Context) (backup.Live, error) {
 	live := backup.Live{
 		Starts: make(map[moldau.TopicPartition]moldau.Offset), Ends: make(map[moldau.TopicPartition]moldau.Offset),
@@ -74,7 +75,18 @@ func (a *asker) live(ctx context.Context) (backup.Live, error) {
 		return live, explain(err, "", "")
 	}
 	live.ClusterID = meta.Cluster
-	if names := meta.Topics.Names(); len(names) > 0 {
+	var internal, others []string
+	for _, name := range meta.Topics.Names() {
+		if moldau.IsInternalTopic(name) {
+			internal = append(internal, name)
+		} else {
+			others = append(others, name)
+		}
+	}
+	for _, names := range [][]string{internal, others} {
+		if len(names) == 0 {
+			continue // none named is all of them
+		}
 		ends, err := cl.admin.ListEndOffsets(ctx, names...)
 		if err != nil {
 			return live, explain(err, "", "")

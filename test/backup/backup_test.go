@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -55,6 +54,24 @@ func (l *load) run(ctx context.Context, client *kgo.Client) {
 	}
 }
 
+// commit commits, for a group, all that is acknowledged, again and again until ctx is done.
+func (l *load) commit(ctx context.Context, t *testing.T, client *kgo.Client) {
+	admin := kadm.NewClient(client)
+	for ctx.Err() == nil {
+		var offsets kadm.Offsets
+		for p, end := range l.ends() {
+			offsets.Add(kadm.Offset{Topic: l.topic, Partition: int32(p), At: end, LeaderEpoch: -1})
+		}
+		if _, err := admin.CommitOffsets(ctx, group, offsets); err != nil && ctx.Err() == nil {
+			t.Errorf("commit offsets: %v", err)
+			return
+		}
+	}
+}
+
+// group is the consumer group that commits.
+const group = "readers"
+
 func (l *load) ends() [partitions]int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -92,6 +109,11 @@ func TestUnderLoad(t *testing.T) {
 		defer close(done)
 		l.run(ctx, client)
 	}()
+	committing := make(chan struct{})
+	go func() { // ends with ctx
+		defer close(committing)
+		l.commit(ctx, t, client)
+	}()
 	var all []taken
 	for len(all) < 3 {
 		written := l.ends()[0] + 2500
@@ -107,6 +129,7 @@ func TestUnderLoad(t *testing.T) {
 	}
 	stop()
 	<-done
+	<-committing
 	if err := client.Flush(t.Context()); err != nil || l.fail != nil {
 		t.Fatal(err, l.fail)
 	}
@@ -128,7 +151,7 @@ func TestUnderLoad(t *testing.T) {
 		}
 		r.Stop(t)
 	}
-	damageIsFound(t, repo, all[1].id)
+	damageIsFound(t, filepath.Join(repo, all[1].id), l.topic)
 }
 
 // take takes a backup.
@@ -204,6 +227,13 @@ func (l *load) check(t *testing.T, address string, p int32, one taken) {
 	if end < one.before[p] || start > one.starts[p] {
 		t.Errorf("backup %s, partition %d: it has offsets %d to %d; %d were acknowledged before, and the log began at %d after", one.id, p, start, end, one.before[p], one.starts[p])
 	}
+	committed, err := kadm.NewClient(c).FetchOffsets(ctx, group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o, ok := committed.Lookup(l.topic, p); !ok || o.At > end {
+		t.Errorf("backup %s, partition %d: the group has committed %d (%t), and the log ends at %d", one.id, p, o.At, ok, end)
+	}
 	for at := start; at < end; {
 		fetches := c.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
@@ -221,18 +251,13 @@ func (l *load) check(t *testing.T, address string, p int32, one taken) {
 }
 
 // damageIsFound flips a bit of a segment in a backup and sees it named.
-func damageIsFound(t *testing.T, repo, id string) {
+func damageIsFound(t *testing.T, dir, topic string) {
 	t.Helper()
-	var segment string
-	err := filepath.WalkDir(filepath.Join(repo, id), func(path string, _ fs.DirEntry, err error) error {
-		if strings.HasSuffix(path, ".log") {
-			segment = path
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
+	segments, err := filepath.Glob(filepath.Join(dir, topic+"-0", "*.log"))
+	if err != nil || len(segments) == 0 {
+		t.Fatalf("no segments in %s, %v", dir, err)
 	}
+	segment, repo, id := segments[0], filepath.Dir(dir), filepath.Base(dir)
 	b, err := os.ReadFile(segment)
 	if err != nil {
 		t.Fatal(err)

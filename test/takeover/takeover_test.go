@@ -97,6 +97,34 @@ func TestThereAndBack(t *testing.T) {
 	compare(t, "appended to by Apache Kafka again", read(t, k.Address, false), raw)
 }
 
+// TestKilled: Apache Kafka was killed. Nothing is taken without a word, and with it all that was acknowledged is there.
+func TestKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts Apache Kafka")
+	}
+	subject.OnlyOurs(t)
+	k, ours := apache(t, t.TempDir()), filepath.Join(t.TempDir(), "moldau")
+	create(t, k.Address)
+	write(t, k.Address, 1, true)
+	raw, committed := read(t, k.Address, false), read(t, k.Address, true)
+	k.Kill()
+	before := listing(t, k.DataDir)
+	if _, errs, code := subject.Command(t, "import", k.DataDir, "--to", ours); code != 1 || !strings.Contains(errs, "--recover") {
+		t.Errorf("without a word: exit code %d, %s", code, errs)
+	}
+	if out, errs, code := subject.Command(t, "import", k.DataDir, "--to", ours, "--recover"); code != 0 {
+		t.Fatalf("import: exit code %d\n%s%s", code, out, errs)
+	}
+	if after := listing(t, k.DataDir); !slices.Equal(before, after) {
+		t.Errorf("the source was changed:\n%s\nbecame\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
+	}
+	b := subject.Start(t, ours)
+	compare(t, "taken over after a kill", read(t, b.Address, false), raw)
+	compare(t, "taken over after a kill, as committed", read(t, b.Address, true), committed)
+	write(t, b.Address, 2, false)
+	compare(t, "appended to", read(t, b.Address, false), raw)
+}
+
 // takeOver imports a directory, after a dry run that changes nothing.
 func takeOver(t *testing.T, from, to string) {
 	t.Helper()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -155,7 +156,7 @@ func TestCrashAnywhere(t *testing.T) {
 	if err := w.node.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	crashed, step := errors.New("crash"), 1
+	crashed, step := errors.New("crash"), 2
 	if testing.Short() {
 		step = 31
 	}
@@ -198,6 +199,63 @@ func TestCrashAnywhere(t *testing.T) {
 			w.env.FS = after
 			if made := w.backup(w.options()); made.Partitions[0].End != 25 {
 				t.Fatalf("change %d, %v: the next backup reaches %d", at, keep, made.Partitions[0].End)
+			}
+		}
+	}
+}
+
+// A crash at any change of a restore leaves a directory that no broker takes for whole; the same restore then succeeds.
+func TestRestoreCrashAnywhere(t *testing.T) {
+	w := newWorld(t)
+	w.create("orders", 2)
+	w.write("orders", 0, 0, 2)
+	made := w.backup(w.options())
+	if err := w.node.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	crashed, step := errors.New("crash"), 1
+	if testing.Short() {
+		step = 17
+	}
+	before := w.fs
+	for at := 0; ; at += step {
+		fsys := before.Crash(memfs.All, 0)
+		n := 0
+		fsys.Hook = func(op memfs.Op) error {
+			if op.Changes() {
+				if n++; n > at {
+					return crashed
+				}
+			}
+			return nil
+		}
+		o := RestoreOptions{Env: w.env, Logger: slog.New(slog.DiscardHandler), Repo: "/repo", To: "/restored", Command: "restore it"}
+		o.Env.FS = fsys
+		err := made.Restore(t.Context(), o)
+		fsys.Hook = nil
+		if err == nil {
+			if at < 50 {
+				t.Fatalf("a restore makes %d changes only: the hook does not see them", n)
+			}
+			return
+		}
+		for _, keep := range []memfs.Keep{memfs.None, memfs.All, memfs.Some} {
+			o.Env.FS = fsys.Crash(keep, uint64(at))
+			d, err := commitlog.OpenDirectory(o.Env.FS, "/restored")
+			if err == nil {
+				_, formatted := d.Identity()
+				if err := d.Close(); err != nil {
+					t.Fatal(err)
+				}
+				if clean, err := d.Stopped(); formatted && clean && err == nil {
+					continue // the mark was the last that had to go, and went
+				}
+				if formatted {
+					t.Fatalf("change %d, %v: a broker takes the directory for whole", at, keep)
+				}
+			}
+			if err := made.Restore(t.Context(), o); err != nil {
+				t.Fatalf("change %d, %v: the second try: %v", at, keep, err)
 			}
 		}
 	}
