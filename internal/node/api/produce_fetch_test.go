@@ -334,7 +334,7 @@ func TestDurableProduceWaitsForFlush(t *testing.T) {
 		t.Fatalf("high watermark %d before any sync", hw)
 	}
 	stop := make(chan struct{})
-	go h.flusher.Run(stop)
+	go h.flusher.Run(stop, func() {})
 	defer close(stop)
 	resp := h.finish(pending, req).(*kmsg.ProduceResponse)
 	if p := resp.Topics[0].Partitions[0]; p.ErrorCode != 0 || p.BaseOffset != 0 {

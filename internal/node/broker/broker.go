@@ -441,7 +441,7 @@ func (b *Broker) serve() error {
 		tasks.Add(1)
 		b.env.Go("flusher", func() { // ends with ctx
 			defer tasks.Done()
-			d.flusher.Run(ctx.Done())
+			d.flusher.Run(ctx.Done(), b.saveRecoveryPoints)
 		})
 	}
 	b.onStop(func() { cancel(); tasks.Wait() })
@@ -455,9 +455,7 @@ func (b *Broker) serve() error {
 	b.every(ctx, &tasks, "checkpoint high watermarks", b.config.HWCheckpointInterval, func() {
 		_ = b.checkpoint(commitlog.HighWatermarks, highWatermark)
 	})
-	b.every(ctx, &tasks, "checkpoint recovery points", b.config.FlushCheckpointInterval, func() {
-		_ = b.checkpoint(commitlog.RecoveryPoints, recoveryPoint)
-	})
+	b.every(ctx, &tasks, "checkpoint recovery points", b.config.FlushCheckpointInterval, b.saveRecoveryPoints)
 	b.every(ctx, &tasks, "checkpoint log starts", b.config.StartOffsetCheckpointInterval, func() {
 		_ = b.checkpoint(commitlog.LogStarts, logStart)
 	})

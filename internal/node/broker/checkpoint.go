@@ -97,6 +97,8 @@ func (b *Broker) retainEach(ctx context.Context, interval time.Duration) {
 	}
 }
 
+func (b *Broker) saveRecoveryPoints() { _ = b.checkpoint(commitlog.RecoveryPoints, recoveryPoint) }
+
 // retain gives up what retention.ms and retention.bytes say.
 func (b *Broker) retain() {
 	now := b.env.Clock.Now()

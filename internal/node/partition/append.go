@@ -121,7 +121,9 @@ func (p *Partition) writeLocked(b record.Batch, s *Settings) (res Appended, fres
 
 // askFlushLocked has the flusher sync b, which was appended, when the topic says so. Nobody waits for it but in durable mode.
 func (p *Partition) askFlushLocked(b record.Batch, s *Settings) {
-	p.flusher.unsynced.Add(int64(len(b)))
+	if p.flusher.unsynced.Add(int64(len(b))) > p.flusher.unsyncedMax {
+		p.flusher.lookBehind()
+	}
 	p.mu.unsynced += int64(len(b))
 	if s.durable() {
 		p.flusher.mark(p)
@@ -171,7 +173,11 @@ func (p *Partition) flushed(log *commitlog.Log, err error) error {
 			p.mu.leader.Flushed(min(log.RecoveryPoint(), log.End()))
 			n = p.advanceLocked()
 		}
-		p.countUnsyncedLocked(log.Unsynced())
+		left := log.Unsynced()
+		if p.flusher.settled.Add(max(p.mu.unsynced-left, 0)) >= p.flusher.unsyncedMax {
+			p.flusher.lookBehind()
+		}
+		p.countUnsyncedLocked(left)
 		switch {
 		case err != nil:
 			p.expectFlushLocked(flushRetry)

@@ -46,8 +46,10 @@ type Flusher struct {
 		alone    time.Time    // until then each log is synced by its own files
 		stopped  bool
 	}
-	wake     chan struct{} // for what is synced behind
-	unsynced atomic.Int64  // bytes of all logs
+	wake        chan struct{} // for what is synced behind
+	unsyncedMax int64
+	unsynced    atomic.Int64 // bytes of all logs
+	settled     atomic.Int64 // bytes that were synced since the recovery points were saved
 
 	// Took is the duration of each sync: of a log, or of the volume for many.
 	Took metric.Histogram
@@ -56,7 +58,7 @@ type Flusher struct {
 // NewFlusher returns a flusher of the logs on volume; its owner runs Run, and takes the whole directory offline when the volume
 // could not be synced: the failure may be that of any file. A nil volume means that the system cannot sync one as a whole.
 func NewFlusher(e env.Env, logger *slog.Logger, volume env.Volume) *Flusher {
-	f := &Flusher{env: e, logger: logger, volume: volume, wake: make(chan struct{}, 1)}
+	f := &Flusher{env: e, logger: logger, volume: volume, unsyncedMax: unsyncedMax, wake: make(chan struct{}, 1)}
 	f.mu.syncers.L = &f.mu
 	return f
 }
@@ -93,8 +95,9 @@ func (f *Flusher) markLocked(p *Partition) {
 	}
 }
 
-// Run syncs until stop is closed. Logs that are marked by then stay unsynced: closing them syncs them.
-func (f *Flusher) Run(stop <-chan struct{}) {
+// Run syncs until stop is closed. Logs that are marked by then stay unsynced: closing them syncs them. save writes the recovery
+// points down; it is called when they have moved by so many bytes that a recovery would take long without.
+func (f *Flusher) Run(stop <-chan struct{}, save func()) {
 	var running sync.WaitGroup
 	running.Add(syncersMax + 1)
 	for range syncersMax {
@@ -105,7 +108,7 @@ func (f *Flusher) Run(stop <-chan struct{}) {
 	}
 	f.env.Go("flush behind", func() { // ends with stop
 		defer running.Done()
-		f.runBehind(stop)
+		f.runBehind(stop, save)
 	})
 	<-stop
 	f.mu.Lock()

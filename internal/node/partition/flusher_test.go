@@ -25,6 +25,8 @@ type directory struct {
 	flusher *Flusher
 	all     []*harness
 
+	saved int // how often the recovery points were to be saved
+
 	mu    sync.Mutex
 	calls map[string]int // of the file system, by kind
 	fail  map[string]error
@@ -95,7 +97,7 @@ func (d *directory) called(kind string) int {
 // run runs the flusher until the returned function is called.
 func (d *directory) run() (stop func()) {
 	stopped, ended := make(chan struct{}), make(chan struct{})
-	go func() { defer close(ended); d.flusher.Run(stopped) }()
+	go func() { defer close(ended); d.flusher.Run(stopped, func() { d.saved++ }) }()
 	return func() { close(stopped); <-ended }
 }
 
@@ -286,6 +288,51 @@ func TestManyLogsBehind(t *testing.T) {
 		}
 		if n := d.called("syncvolume"); n != 1 {
 			t.Errorf("%d syncs of the volume", n)
+		}
+		stop()
+	})
+}
+
+// TestUnsyncedBytesAreBounded: what a kill leaves to be read is at most so much, whoever wrote it, and little of it is synced
+// twice: the largest logs go first.
+func TestUnsyncedBytesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDirectory(t, 20, settings())
+		d.flusher.unsyncedMax = 10_000
+		stop := d.run()
+		for i := range 100 { // one log takes most, the others a little each
+			d.all[0].append(d.all[0].batch(1, 1000), false, nil, 0)
+			d.all[1+i%19].append(d.all[1+i%19].batch(1, 10), false, nil, 0)
+			synctest.Wait()
+			if n := d.flusher.Unsynced(); n > 10_000 {
+				t.Fatalf("%d bytes unsynced after %d appends", n, i)
+			}
+		}
+		if point := d.all[0].Log().RecoveryPoint(); point < 90 {
+			t.Errorf("the recovery point of the large log is %d of 100", point)
+		}
+		if point := d.all[5].Log().RecoveryPoint(); point > 1 {
+			t.Errorf("a small log was synced up to %d", point)
+		}
+		if d.saved < 8 || d.saved > 11 {
+			t.Errorf("%d times were the recovery points saved, for some 110 kB", d.saved)
+		}
+		stop()
+	})
+}
+
+// TestRecoveryPointsOfDurableTopics are saved too: what is synced at once would be read again after a kill all the same.
+func TestRecoveryPointsOfDurableTopics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDirectory(t, 2, durable())
+		d.flusher.unsyncedMax = 10_000
+		stop := d.run()
+		for range 25 {
+			d.all[0].append(d.all[0].batch(1, 1000), false, nil, 0)
+			synctest.Wait()
+		}
+		if d.saved != 2 {
+			t.Errorf("%d times were the recovery points saved, for some 27 kB", d.saved)
 		}
 		stop()
 	})

@@ -101,7 +101,7 @@ func TestDurableAcknowledgement(t *testing.T) {
 func TestFlusher(t *testing.T) {
 	h := leading(t, durable())
 	stop, ended := make(chan struct{}), make(chan struct{})
-	go func() { defer close(ended); h.flusher.Run(stop) }()
+	go func() { defer close(ended); h.flusher.Run(stop, func() {}) }()
 	defer func() { close(stop); <-ended }()
 	for i := range 50 {
 		told := make(signal, 1)

@@ -16,7 +16,7 @@ func TestNoWakeUpIsLost(t *testing.T) {
 	for _, s := range []Settings{settings(), durable()} {
 		h := leading(t, s)
 		stop, ended := make(chan struct{}), make(chan struct{})
-		go func() { defer close(ended); h.flusher.Run(stop) }()
+		go func() { defer close(ended); h.flusher.Run(stop, func() {}) }()
 		const batches = 300
 		size := len(h.batch(1, 20))
 		var fetchers sync.WaitGroup
