@@ -213,6 +213,9 @@ func (v *verification) log(dir string) error {
 	if v.Root != "" {
 		o.Outage = commitlog.LastOutage(v.fsys, v.Root, v.boot)
 	}
+	if filepath.Base(dir) == metadataDir {
+		o.DurableAt = quorum.DurableAt
+	}
 	tp, ok := partitionOf(dir)
 	if ok && v.Root != "" {
 		o.RecoveryPoint = v.offsets[commitlog.RecoveryPoints][tp]

@@ -30,8 +30,8 @@ func entryIndex(at moldau.Offset) uint64 { return uint64(at) + 1 }
 // written. Where an entry is damaged, those behind it tell by this whether it can be a write that a power loss has torn.
 const durableHeader = "durable"
 
-// durableAt is what a batch says of the log before it, 0 where it says nothing.
-func durableAt(b record.Batch) moldau.Offset {
+// DurableAt is what a batch says of the log before it, 0 where it says nothing.
+func DurableAt(b record.Batch) moldau.Offset {
 	if b.Codec() != record.Uncompressed {
 		return 0
 	}
@@ -138,5 +138,5 @@ func ViewEntry(b record.Batch) (EntryView, error) {
 	if err != nil {
 		return EntryView{}, err
 	}
-	return EntryView{Durable: durableAt(b), Voters: e.GetType() == pb.EntryConfChange, Data: e.GetData()}, nil
+	return EntryView{Durable: DurableAt(b), Voters: e.GetType() == pb.EntryConfChange, Data: e.GetData()}, nil
 }

@@ -36,7 +36,7 @@ func OpenLog(e env.Env, dir string, outage commitlog.Outage) (*CommitLog, error)
 		Config:    logConfig(),
 		// What a checkpoint covers was committed, and so synced.
 		RecoveryPoint: newest.end(),
-		Outage:        outage, DurableAt: durableAt,
+		Outage:        outage, DurableAt: DurableAt,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open the metadata log: %w", err)

@@ -301,6 +301,51 @@ func TestMendKeepsWhatItTakesOut(t *testing.T) {
 	}
 }
 
+// A repair that a crash interrupts at any change can be done again: no batch that was to be kept is lost, and what was taken out is
+// beside the log.
+func TestMendSurvivesACrash(t *testing.T) {
+	for _, choice := range []Choice{Cut, LeaveOut} {
+		for _, s := range survivals {
+			for n := 0; ; n++ {
+				c := DefaultConfig()
+				c.SegmentBytes, c.IndexIntervalBytes = 1400, 1
+				w := written(t, c)
+				w.opt.Whole, w.opt.Outage, w.point = true, Killed, 40
+				poke(t, w.fs, firstLog, func(b []byte) []byte { b[w.sizeOf(1)+100] ^= 1; return b })
+				w.fs = w.fs.Crash(memfs.All, 0) // all that is there is durable
+				plan := PlanMending(w.fs, w.verify(t, false), choice)
+				hook, changes := powerLoss(n)
+				w.fs.Hook = hook
+				err := plan.Do()
+				w.fs.Hook = nil
+				if err == nil && *changes <= n {
+					if n < 8 {
+						t.Errorf("%s made %d changes only", choice, n)
+					}
+					break
+				}
+				w.fs = w.fs.Crash(s.keep, s.seed)
+				again := w.mend(t, w.verify(t, false), choice)
+				if err := w.begin(false); err != nil || w.log.Damage() != nil {
+					t.Fatalf("%s, change %d, %+v: a start says %v, %v after %v", choice, n, s, err, w.log.Damage(), again.Steps)
+				}
+				want := map[Choice][]moldau.Offset{Cut: {0}, LeaveOut: {0, 20, 30}}[choice]
+				var got []moldau.Offset
+				for _, b := range w.batches(t) {
+					got = append(got, b.BaseOffset())
+				}
+				if !slices.Equal(got, want) {
+					t.Fatalf("%s, change %d, %+v: it serves the batches at %v, want %v", choice, n, s, got, want)
+				}
+				if kept := allBytes(w.fs); !strings.Contains(kept, ".aside") {
+					t.Errorf("%s, change %d, %+v: nothing is kept aside", choice, n, s)
+				}
+				_ = w.log.Close()
+			}
+		}
+	}
+}
+
 // Files that can be built anew are found and built anew, without a choice and without a record lost.
 func TestMendBuildsAnew(t *testing.T) {
 	for name, kind := range map[string]Kind{

@@ -244,7 +244,7 @@ func (l *Log) cut(v *view, i int, from boundary, limit int64, to boundary, minOn
 }
 
 func errIndexDamaged(s *segment, e offsetEntry) error {
-	return fmt.Errorf("index %s is damaged: it does not fit the batch at byte %d", s.offsets.name, e.pos)
+	return fmt.Errorf("index %s does not fit the batch at byte %d: %w, or its index", s.offsets.name, e.pos, ErrDamaged)
 }
 
 // walkWindow is how many bytes a walk over batch headers reads at once: an index interval and one header.

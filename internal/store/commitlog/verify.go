@@ -82,6 +82,8 @@ type VerifyOptions struct {
 	Compacted bool
 	// Outage says how the last life ended, where it was not clean: what a start makes of a bad end depends on it.
 	Outage Outage
+	// DurableAt is as in Options.
+	DurableAt func(record.Batch) moldau.Offset
 	// Read, where not nil, is told of bytes that were read; its error ends the look.
 	Read func(n int64) error
 }
@@ -202,6 +204,17 @@ func (v *verifier) kindOf(st Stretch, f env.File, s SegmentFile, lastSegment, la
 	}
 	if !mayBeTorn(outage, v.trusted(st.Offset+1), behind) {
 		return BadBytes, nil
+	}
+	if v.o.DurableAt != nil && behind {
+		durable := !lastSegment
+		place := chain{base: s.Base, next: st.Offset, epoch: st.Epoch}
+		err := wholeBehind(&v.in.sc, f, st.From, s.Size, place, func(b record.Batch) bool {
+			durable = durable || v.o.DurableAt(b) > st.Offset
+			return !durable
+		})
+		if err != nil || durable {
+			return BadBytes, err
+		}
 	}
 	if outage == Killed {
 		torn, err := beginsABatch(&v.in.sc, f, st.From, s.Size, chain{base: s.Base, next: st.Offset})
