@@ -192,7 +192,7 @@ func (r benchReport) write(w io.Writer) {
 		"throughput", fmt.Sprintf("%s records/s, %.2f MiB/s", count(int64(r.RecordsPerSec)), r.MiBPerSec),
 	}
 	if r.Batches > 0 {
-		pairs = append(pairs, "batches", fmt.Sprintf("%s of %s on average", count(r.Batches), byteSize(float64(r.BatchBytes)/float64(r.Batches))))
+		pairs = append(pairs, "batches", fmt.Sprintf("%s of %s on average, warm-up included", count(r.Batches), byteSize(float64(r.BatchBytes)/float64(r.Batches))))
 	}
 	if r.Failed > 0 {
 		pairs = append(pairs, "failed", count(r.Failed))

@@ -74,7 +74,7 @@ var logKeys = []row{
 		"How far behind the broker's clock a record's timestamp may lie, in milliseconds."},
 	{"log.message.timestamp.type", TypeString, "CreateTime", oneOf("CreateTime", "LogAppendTime"), clusterWide, effect,
 		"Whether a record keeps the producer's timestamp or gets that of its append."},
-	{"log.preallocate", TypeBoolean, "false", anything, clusterWide, effect,
+	{"log.preallocate", TypeBoolean, "false", anything, clusterWide, inert,
 		"Whether the file of a new segment is allocated at its full size."},
 	{"log.retention.bytes", TypeLong, "-1", anything, clusterWide, effect,
 		"Size above which a partition's oldest segments are deleted; -1 sets no limit."},

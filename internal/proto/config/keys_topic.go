@@ -46,7 +46,7 @@ var topicKeys = []row{
 		"Shortest time that a record stays uncompacted, in milliseconds."},
 	{"min.insync.replicas", TypeInt, "1", atLeast(1), clusterWide, effect,
 		"In-sync replicas that a write with acks=all needs."},
-	{"preallocate", TypeBoolean, "false", anything, clusterWide, effect,
+	{"preallocate", TypeBoolean, "false", anything, clusterWide, inert,
 		"Whether the file of a new segment is allocated at its full size."},
 	{"remote.log.copy.disable", TypeBoolean, "false", anything, clusterWide, inert,
 		"Whether a tiered topic stops to copy segments to remote storage."},

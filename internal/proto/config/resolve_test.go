@@ -20,11 +20,11 @@ func TestResolveTopic(t *testing.T) {
 		t.Errorf("defaults:\n got %+v, %v\nwant %+v", got, err, want)
 	}
 	got, err = ResolveTopic(Layers{
-		Resource: map[string]string{"cleanup.policy": "compact, delete", "message.timestamp.type": "LogAppendTime", "preallocate": "True"},
+		Resource: map[string]string{"cleanup.policy": "compact, delete", "message.timestamp.type": "LogAppendTime", "unclean.leader.election.enable": "True"},
 		Default:  map[string]string{"log.roll.ms": "5"},
 		Static:   map[string]string{"log.retention.hours": "2", "log.flush.scheduler.interval.ms": "9"},
 	})
-	if err != nil || got.CleanupPolicy != CleanupDelete|CleanupCompact || got.TimestampType != LogAppendTime || !got.Preallocate ||
+	if err != nil || got.CleanupPolicy != CleanupDelete|CleanupCompact || got.TimestampType != LogAppendTime || !got.UncleanLeaderElection ||
 		got.SegmentMs != 5 || got.RetentionMs != 7200000 || got.FlushMs != 9 {
 		t.Errorf("got %+v, %v", got, err)
 	}

@@ -49,7 +49,6 @@ type Topic struct {
 	TimestampType          TimestampType
 	TimestampBeforeMaxMs   int64
 	TimestampAfterMaxMs    int64
-	Preallocate            bool
 	RetentionMs            int64 // -1: no limit
 	RetentionBytes         int64 // of a partition; negative: no limit
 	SegmentBytes           int32
@@ -81,7 +80,6 @@ func ResolveTopic(l Layers) (Topic, error) {
 		MinInSyncReplicas:      r.i32("min.insync.replicas"),
 		TimestampBeforeMaxMs:   r.i64("message.timestamp.before.max.ms"),
 		TimestampAfterMaxMs:    r.i64("message.timestamp.after.max.ms"),
-		Preallocate:            r.boolean("preallocate"),
 		RetentionMs:            r.i64("retention.ms"),
 		RetentionBytes:         r.i64("retention.bytes"),
 		SegmentBytes:           r.i32("segment.bytes"),
