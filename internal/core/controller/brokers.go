@@ -115,6 +115,26 @@ func LogDirsOnline(im *metadata.Image, id moldau.BrokerID, epoch moldau.BrokerEp
 	return []schema.Record{&schema.BrokerRegistrationChange{Broker: id, Epoch: epoch, LogDirs: dirs}}
 }
 
+// AssignDirectory notes in which of its log directories a broker keeps a replica. It makes nothing of a replica that is not
+// there, or where that is known.
+func AssignDirectory(im *metadata.Image, broker moldau.BrokerID, topic moldau.TopicID, partition int32, dir moldau.DirectoryID) []schema.Record {
+	t := im.TopicByID(topic)
+	if t == nil || partition < 0 || int(partition) >= len(t.Partitions) {
+		return nil
+	}
+	p := t.Partitions[partition]
+	i := slices.Index(p.Replicas, broker)
+	if i < 0 || p.Directory(broker) == dir {
+		return nil
+	}
+	dirs := make([]moldau.DirectoryID, len(p.Replicas))
+	copy(dirs, p.Directories)
+	dirs[i] = dir
+	return []schema.Record{&schema.PartitionChange{
+		Partition: partition, TopicID: topic, Leader: schema.NoLeaderChange, Recovering: schema.NoRecoveryChange, Directories: dirs,
+	}}
+}
+
 // producerIDBlock is how many producer ids a broker gets at a time.
 const producerIDBlock = 1000
 

@@ -60,7 +60,12 @@ func describeLogDirs(b *Broker, c *server.Call, req *kmsg.DescribeLogDirsRequest
 				continue
 			}
 			if log := p.Log(); log != nil {
-				addLogDirPartition(&out, p.Name, log.Size())
+				addLogDirPartition(&out, p.Name, FutureReplica{Size: log.Size()}, false)
+			}
+		}
+		for _, f := range dir.Futures {
+			if wanted(f.Partition) {
+				addLogDirPartition(&out, f.Partition, f, true)
 			}
 		}
 		resp.Dirs = append(resp.Dirs, out)
@@ -69,14 +74,14 @@ func describeLogDirs(b *Broker, c *server.Call, req *kmsg.DescribeLogDirsRequest
 }
 
 // addLogDirPartition adds a partition; those of one topic come one after another.
-func addLogDirPartition(dir *kmsg.DescribeLogDirsResponseDir, tp moldau.TopicPartition, size int64) {
+func addLogDirPartition(dir *kmsg.DescribeLogDirsResponseDir, tp moldau.TopicPartition, r FutureReplica, future bool) {
 	if n := len(dir.Topics); n == 0 || dir.Topics[n-1].Topic != tp.Topic {
 		t := kmsg.NewDescribeLogDirsResponseDirTopic()
 		t.Topic = tp.Topic
 		dir.Topics = append(dir.Topics, t)
 	}
 	p := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
-	p.Partition, p.Size = tp.Partition, size
+	p.Partition, p.Size, p.OffsetLag, p.IsFuture = tp.Partition, r.Size, r.Lag, future
 	t := &dir.Topics[len(dir.Topics)-1]
 	t.Partitions = append(t.Partitions, p)
 }

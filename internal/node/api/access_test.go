@@ -129,6 +129,11 @@ var needs = map[wire.Key]struct {
 		r.Resources = []kmsg.IncrementalAlterConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeBroker, ResourceName: "1"}}
 		return r
 	}, clusterAction(access.AlterConfigs)},
+	wire.AlterReplicaLogDirs: {func() kmsg.Request {
+		r := kmsg.NewPtrAlterReplicaLogDirsRequest()
+		r.Dirs = []kmsg.AlterReplicaLogDirsRequestDir{{Dir: "/data", Topics: []kmsg.AlterReplicaLogDirsRequestDirTopic{{Topic: "t", Partitions: []int32{0}}}}}
+		return r
+	}, clusterAction(access.Alter)},
 	wire.DescribeLogDirs: {func() kmsg.Request { return kmsg.NewPtrDescribeLogDirsRequest() }, clusterAction(access.Describe)},
 	wire.CreatePartitions: {func() kmsg.Request {
 		r := kmsg.NewPtrCreatePartitionsRequest()

@@ -44,6 +44,13 @@ type LogDir struct {
 	Path        string
 	Total, Free int64 // bytes of its volume; -1 where that cannot be told
 	Failure     error
+	Futures     []FutureReplica // in the making here
+}
+
+// FutureReplica is a copy of a replica that is being moved to a log directory.
+type FutureReplica struct {
+	Partition moldau.TopicPartition
+	Size, Lag int64 // bytes that it has, records that it lacks
 }
 
 // Config is what the handlers know of the broker's settings.
@@ -71,6 +78,9 @@ type Options struct {
 	LogDirs    func() []LogDir
 	// Controllers is where this node serves the controller's keys; empty where no listener does.
 	Controllers func() []config.Listener
+	// MoveReplica has the log of a partition moved to another log directory, and returns before that is done. The directory is looked
+	// at first, also for a partition that there is not (nil).
+	MoveReplica func(p *partition.Partition, dir string) moldau.Code
 	// SaveLogStarts makes the starts of logs durable that DeleteRecords has moved.
 	SaveLogStarts func() error
 	NewUUID       func() moldau.UUID

@@ -93,7 +93,7 @@ func newHarness(t testing.TB) *harness {
 	h.Broker = New(Options{
 		Env: e, Logger: logger, Metadata: h, Partitions: partition.NewTable(), Groups: groups, Authorizer: h.auth,
 		Controllers: func() []config.Listener { return nil },
-		LogDirs:     func() []LogDir { return []LogDir{{Path: h.dir, Total: 2, Free: 1}} }, SaveLogStarts: func() error { return nil }, NewUUID: func() moldau.UUID { return moldau.NewUUID(env.Real().Rand) },
+		LogDirs:     func() []LogDir { return []LogDir{{Path: h.dir, Total: 2, Free: 1}} }, MoveReplica: func(*partition.Partition, string) moldau.Code { return moldau.None }, SaveLogStarts: func() error { return nil }, NewUUID: func() moldau.UUID { return moldau.NewUUID(env.Real().Rand) },
 		Config: Config{
 			ClusterID: "test-cluster", Self: 1, Broker: &broker, Static: static, AutoCreateTopics: true,
 			FetchMaxBytes: 50 << 20, FetchSessions: 10, PartitionsPerResponse: 2000, RequestTimeout: 10 * time.Second,

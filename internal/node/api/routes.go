@@ -51,6 +51,7 @@ var routes = [...]Route{
 	{wire.DescribeAcls, wire.Range{Min: 1, Max: 3}, 1, onBoth, false, typed(describeACLs)},
 	{wire.DescribeConfigs, wire.Range{Min: 1, Max: 4}, 1, onBoth, false, typed(describeConfigs)},
 	{wire.AlterConfigs, wire.Range{Min: 0, Max: 2}, 0, onBoth, false, deferred(alterConfigs)},
+	{wire.AlterReplicaLogDirs, wire.Range{Min: 1, Max: 2}, 1, onBroker, false, typed(alterReplicaLogDirs)},
 	{wire.DescribeLogDirs, wire.Range{Min: 1, Max: 5}, 1, onBroker, false, typed(describeLogDirs)},
 	{wire.CreatePartitions, wire.Range{Min: 0, Max: 3}, 0, onBoth, false, deferred(createPartitions)},
 	{wire.DescribeDelegationToken, wire.Range{Min: 1, Max: 3}, 1, onBoth, false, typed(describeDelegationToken)},

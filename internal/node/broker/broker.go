@@ -76,6 +76,7 @@ type Broker struct {
 	version    string
 	stage      atomic.Int32 // a status.Stage
 
+	moves        *moves
 	retentionDue chan struct{} // has retention run before its time
 
 	startedAt time.Time
@@ -113,7 +114,7 @@ func Start(opt Options) (*Broker, error) {
 	b := &Broker{
 		env: opt.Env, logger: opt.Logger, static: opt.Static, startedAt: opt.Env.Clock.Now(),
 		incarnation: moldau.NewUUID(opt.Env.Rand), cluster: newCluster(), partitions: partition.NewTable(),
-		bound: make(map[string]bound), failed: make(chan error, 1), retentionDue: make(chan struct{}, 1), version: opt.Version,
+		bound: make(map[string]bound), failed: make(chan error, 1), retentionDue: make(chan struct{}, 1), moves: newMoves(), version: opt.Version,
 	}
 	var err error
 	if b.config, err = config.ResolveBroker(opt.Static); err != nil {
@@ -180,7 +181,7 @@ func (b *Broker) openStorage() error {
 			return err
 		}
 	}
-	return nil
+	return b.storage.settleMoves()
 }
 
 // doWithout goes on without a directory that cannot be opened, unless it is the one that holds the metadata, or one that
@@ -260,7 +261,7 @@ func (b *Broker) bind(authorizer access.Authorizer) error {
 	b.api = api.New(api.Options{
 		Env: b.env, Logger: b.logger, Metadata: b.cluster, Partitions: b.partitions, Groups: b.groups, Authorizer: authorizer,
 		Controllers: func() []config.Listener { return b.advertised(b.config.AdvertisedControllers) },
-		LogDirs:     b.storage.describe, SaveLogStarts: func() error { return b.checkpoint(commitlog.LogStarts, logStart) }, NewUUID: func() moldau.UUID { return moldau.NewUUID(b.env.Rand) },
+		LogDirs:     b.describeDirs, MoveReplica: b.moveReplica, SaveLogStarts: func() error { return b.checkpoint(commitlog.LogStarts, logStart) }, NewUUID: func() moldau.UUID { return moldau.NewUUID(b.env.Rand) },
 		Config: api.Config{
 			ClusterID: b.identity.ClusterID, Self: b.config.NodeID, Broker: &b.config, Static: b.static,
 			AutoCreateTopics: b.config.AutoCreateTopics, FetchMaxBytes: int(b.config.FetchMaxBytes),
@@ -466,6 +467,11 @@ func (b *Broker) serve() error {
 	})
 	b.startScrubs(ctx, &tasks)
 	b.every(ctx, &tasks, "producer expiry", b.config.ProducerExpiryCheckInterval, b.expireProducers)
+	tasks.Add(1)
+	b.env.Go("move replicas", func() { // ends with ctx
+		defer tasks.Done()
+		b.moveReplicas(ctx)
+	})
 	b.server.Serve()
 	b.onStop(b.server.Close) // before the logs: nobody is told of a failure that is only our end
 	return nil

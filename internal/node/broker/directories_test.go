@@ -27,6 +27,7 @@ import (
 type faulty struct {
 	env.FS
 	fail *atomic.Pointer[func(kind, name string) error]
+	boot string // the life of the operating system, where it is another
 }
 
 func (f faulty) ask(kind, name string) error {
@@ -74,6 +75,9 @@ func startOn(t *testing.T, disk faulty, dirs string) (b *Broker, done chan error
 	}
 	e := env.Real()
 	e.FS = disk
+	if disk.boot != "" {
+		e.BootID = func() string { return disk.boot }
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ready := make(chan *Broker, 1)
 	done = make(chan error, 1)
@@ -92,7 +96,7 @@ func startOn(t *testing.T, disk faulty, dirs string) (b *Broker, done chan error
 }
 
 func healthyDisk() faulty {
-	return faulty{env.OS{}, new(atomic.Pointer[func(kind, name string) error])}
+	return faulty{FS: env.OS{}, fail: new(atomic.Pointer[func(kind, name string) error])}
 }
 
 // awaitState waits for the partition to be as it should.

@@ -125,6 +125,7 @@ func (c *change) admit(tp moldau.TopicPartition, id moldau.TopicID, assigned mol
 		}
 		return p
 	}
+	b.assignHeld(p, dir, assigned)
 	a := c.arrivals[dir]
 	if a == nil {
 		a = &arrival{unlisted: make(map[moldau.TopicPartition]moldau.TopicID)}

@@ -134,7 +134,7 @@ func (s *scrub) segment(ctx context.Context, p *partition.Partition, base moldau
 	switch {
 	case !ok || ctx.Err() != nil:
 		return 0, false
-	case err != nil && p.IsGone():
+	case err != nil && (p.IsGone() || p.Log() != log): // deleted, or moved to another directory
 		return 0, false
 	case err != nil: // the device refuses to read: as bad as wrong bytes
 		res.Damage = append(res.Damage, commitlog.Damage{Offset: res.Base, File: log.Dir(), Reason: err.Error()})

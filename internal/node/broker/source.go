@@ -78,8 +78,8 @@ func (s source) Topics() map[string]*partition.TopicStats { return s.b.stats.all
 
 func (s source) LogDirs() []status.LogDir {
 	var dirs []status.LogDir
-	for i, d := range s.b.storage.describe() {
-		dir := status.LogDir{Path: d.Path, Total: d.Total, Free: d.Free, Failure: d.Failure}
+	for i, d := range s.b.describeDirs() {
+		dir := status.LogDir{Path: d.Path, Total: d.Total, Free: d.Free, Failure: d.Failure, Futures: len(d.Futures)}
 		if i < len(s.b.storage.dirs) { // behind them come those that could not be opened
 			dir.Space, dir.Flusher = s.b.storage.dirs[i].home.Space(), s.b.storage.dirs[i].flusher
 		}

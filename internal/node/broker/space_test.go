@@ -30,7 +30,7 @@ func (v volume) Space(string) (total, free int64, err error) { return 1 << 30, v
 func TestFullDiskAndBack(t *testing.T) {
 	disk := volume{env.OS{}, new(atomic.Int64)}
 	disk.free.Store(1 << 30)
-	b, _ := startOn(t, faulty{disk, new(atomic.Pointer[func(kind, name string) error])}, filepath.Join(t.TempDir(), "data"))
+	b, _ := startOn(t, faulty{FS: disk, fail: new(atomic.Pointer[func(kind, name string) error])}, filepath.Join(t.TempDir(), "data"))
 	c := client(t, b, kgo.RecordRetries(0), kgo.DisableIdempotentWrite())
 	create(t, client(t, b), "t", 1)
 	produce(t, c, "t", "a")
@@ -80,7 +80,7 @@ func TestProducerOutlastsAFullDisk(t *testing.T) {
 	}
 	disk := memfs.New()
 	disk.Capacity = 16 << 20
-	b, _ := startOn(t, faulty{disk, new(atomic.Pointer[func(kind, name string) error])}, "/data")
+	b, _ := startOn(t, faulty{FS: disk, fail: new(atomic.Pointer[func(kind, name string) error])}, "/data")
 	small := "1048576"
 	if _, err := kadm.NewClient(client(t, b)).CreateTopic(t.Context(), 1, 1, map[string]*string{"segment.bytes": &small}, "old"); err != nil {
 		t.Fatal(err)
@@ -131,7 +131,7 @@ func TestProducerOutlastsAFullDisk(t *testing.T) {
 	if err := b.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	b, _ = startOn(t, faulty{killed, new(atomic.Pointer[func(kind, name string) error])}, "/data")
+	b, _ = startOn(t, faulty{FS: killed, fail: new(atomic.Pointer[func(kind, name string) error])}, "/data")
 	p = replicaIn(t, b, "new", "/data")
 	<-p.Settled()
 	if !p.Online() || p.Log().End() != end {

@@ -69,7 +69,12 @@ type logDir struct {
 	// manifest says should be there.
 	found  map[moldau.TopicPartition]commitlog.PartitionDir
 	listed map[moldau.TopicPartition]moldau.TopicID
-	count  int // partitions assigned, to spread new ones
+	// moves are the partitions that the directory has given up to another; guarded by manifest. undecided are those of them of which
+	// this start cannot tell where they are; futures, the copies that the last life was making here.
+	moves     []commitlog.Move
+	undecided map[moldau.TopicPartition]commitlog.Move
+	futures   []commitlog.PartitionDir
+	count     int // partitions assigned, to spread new ones
 	// manifest guards changes of the manifest, which workers make.
 	manifest sync.Mutex
 
@@ -85,7 +90,7 @@ type logDir struct {
 // while loading must not look like a clean stop (KAFKA-10471).
 func (s *storage) openDir(path string) (*logDir, error) {
 	d := &logDir{path: path, home: partition.NewDirectory(path), saved: make(map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset)}
-	d.unwritten = make(map[commitlog.Checkpoint]bool)
+	d.unwritten, d.undecided = make(map[commitlog.Checkpoint]bool), make(map[moldau.TopicPartition]commitlog.Move)
 	d.home.Create = func(p *partition.Partition) { d.workerOf(p.Name).add(task{create: p}) }
 	d.fs = env.Watch(s.env.FS, func(err error) {
 		d.home.Fail(err)
@@ -122,6 +127,12 @@ func (d *logDir) load() (err error) {
 		}
 	}
 	if err := d.PurgeDeleted(); err != nil {
+		return err
+	}
+	if d.futures, err = d.TakeFutures(); err != nil {
+		return err
+	}
+	if d.moves, err = d.ReadMoves(); err != nil {
 		return err
 	}
 	parts, err := d.Partitions()
@@ -187,6 +198,10 @@ func (s *storage) place(tp moldau.TopicPartition, id moldau.TopicID, assigned mo
 	for _, d := range s.dirs {
 		found, ok := d.found[tp]
 		delete(d.found, tp)
+		if m, moving := d.undecided[tp]; moving && m.TopicID == id {
+			return d, true, fmt.Errorf("the partition was being moved from log directory %s to the one with directory.id=%v, which is not here: "+
+				"without it nobody can tell where its newest records are; bring it back", d.path, m.To)
+		}
 		if listed := d.listed[tp] == id; listed || ok && (found.Err != nil || found.TopicID == id) {
 			d.count++
 			return d, true, d.checkFound(found, ok, id)
@@ -409,6 +424,19 @@ func (s *storage) openLog(d *logDir, p *partition.Partition, clean bool) error {
 	return nil
 }
 
+// openAt opens a log of p in a directory of d that is not its own yet, or has just become so: a copy.
+func (s *storage) openAt(d *logDir, p *partition.Partition, dir string, clean bool) (*commitlog.Log, error) {
+	o := s.logOptions(d, p)
+	o.Dir, o.Clean = dir, clean
+	if clean {
+		s.checkpoints.Lock()
+		o.LogStart, o.LogStartKnown = d.saved[commitlog.LogStarts][p.Name], true
+		o.RecoveryPoint = d.saved[commitlog.RecoveryPoints][p.Name]
+		s.checkpoints.Unlock()
+	}
+	return commitlog.Open(o)
+}
+
 // report tells what a recovery had to build anew or to cut.
 func (s *storage) report(partition, directory string, r commitlog.Recovery) {
 	for _, note := range r.Notes {
@@ -495,15 +523,14 @@ func (s *storage) dirOf(home *partition.Directory) *logDir {
 	return nil
 }
 
-// describe is what DescribeLogDirs tells.
-func (s *storage) describe() []api.LogDir {
-	all := make([]api.LogDir, len(s.dirs))
-	for i, d := range s.dirs {
-		all[i] = api.LogDir{Path: d.path, Total: -1, Free: -1}
+// describeDirs is what DescribeLogDirs tells.
+func (b *Broker) describeDirs() []api.LogDir {
+	all := make([]api.LogDir, len(b.storage.dirs))
+	for i, d := range b.storage.dirs {
+		all[i] = api.LogDir{Path: d.path, Total: -1, Free: -1, Failure: d.home.Failure(), Futures: b.moves.into(d)}
 		if total, free, err := d.fs.Space(d.path); err == nil {
 			all[i].Total, all[i].Free = total, free
 		}
-		all[i].Failure = d.home.Failure()
 	}
-	return append(all, s.unopened...)
+	return append(all, b.storage.unopened...)
 }

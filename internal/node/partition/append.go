@@ -56,7 +56,7 @@ func (p *Partition) appendLocked(b record.Batch, all bool) (Appended, news, mold
 		return Appended{}, news{}, code, p.failureLocked()
 	}
 	leader, s := p.mu.leader, p.settings.Load()
-	switch damage := p.log.Damage(); {
+	switch damage := p.log.Load().Damage(); {
 	case leader == nil:
 		return Appended{}, news{}, moldau.NotLeaderOrFollower, nil
 	case damage != nil:
@@ -92,11 +92,11 @@ func (p *Partition) appendLocked(b record.Batch, all bool) (Appended, news, mold
 // writeLocked appends b unless it is a retry of a batch that is in the log already (L-20); fresh tells which.
 func (p *Partition) writeLocked(b record.Batch, s *Settings) (res Appended, fresh bool, err error) {
 	res.Timestamp = moldau.NoTimestamp
-	dup, err := p.log.CheckProducer(b)
+	dup, err := p.log.Load().CheckProducer(b)
 	if err != nil {
 		return Appended{}, false, err
 	}
-	res.LogStart = p.log.Start()
+	res.LogStart = p.log.Load().Start()
 	if dup != nil {
 		res.Base, res.Last = dup.Base, dup.Last
 		if s.LogAppendTime {
@@ -108,7 +108,7 @@ func (p *Partition) writeLocked(b record.Batch, s *Settings) (res Appended, fres
 		res.Timestamp = moldau.Timestamp(p.clock.Now().UnixMilli())
 		b.SetLogAppendTime(res.Timestamp)
 	}
-	at, err := p.log.Append(b, p.mu.leader.Epoch())
+	at, err := p.log.Load().Append(b, p.mu.leader.Epoch())
 	if err != nil {
 		return Appended{}, false, err
 	}
@@ -160,7 +160,7 @@ func (p *Partition) Flush() error {
 func (p *Partition) flushed(log *commitlog.Log, err error) error {
 	switch {
 	case err == nil || commitlog.Transient(err):
-	case p.IsGone():
+	case p.IsGone() || p.log.Load() != log:
 		return nil // and its log closed meanwhile
 	default:
 		p.Fail(err)
@@ -168,7 +168,8 @@ func (p *Partition) flushed(log *commitlog.Log, err error) error {
 	}
 	p.mu.Lock()
 	var n news
-	if p.Online() {
+	if p.Online() && p.log.Load() == log { // else it has moved meanwhile, and its copy is durable
+
 		if p.mu.leader != nil {
 			p.mu.leader.Flushed(min(log.RecoveryPoint(), log.End()))
 			n = p.advanceLocked()

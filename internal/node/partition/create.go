@@ -20,7 +20,7 @@ func (p *Partition) Writable() <-chan struct{} {
 	}
 	p.mu.Unlock()
 	if !asked {
-		p.home.Create(p)
+		p.home.Load().Create(p)
 	}
 	return creating
 }

@@ -205,11 +205,16 @@ func (f *Flusher) beginTogetherLocked() bool {
 	return true
 }
 
-// flushTogether syncs logs by a sync of the volume, which beginTogetherLocked has allowed.
+// flushTogether syncs logs by a sync of the volume, which beginTogetherLocked has allowed. Those that have moved to another
+// directory are synced alone.
 func (f *Flusher) flushTogether(ps []*Partition) {
 	online, logs := make([]*Partition, 0, len(ps)), make([]*commitlog.Log, 0, len(ps))
 	for _, p := range ps {
-		if log := p.Log(); log != nil {
+		switch log := p.Log(); {
+		case log == nil:
+		case p.Home() != p.origin: // looked at behind the log, and set before it
+			f.flush(p)
+		default:
 			online, logs = append(online, p), append(logs, log)
 		}
 	}

@@ -33,21 +33,18 @@ func (p *Partition) deleteLocked(before moldau.Offset) (moldau.Offset, error) {
 	if before < 0 || before > hw {
 		return 0, ErrAboveHighWatermark
 	}
-	if err := p.log.AdvanceStart(before); err != nil {
+	if err := p.log.Load().AdvanceStart(before); err != nil {
 		return 0, err
 	}
-	return p.log.Start(), nil
+	return p.log.Load().Start(), nil
 }
 
 // Retain deletes segments that retention.ms and retention.bytes give up, and returns how many; their files
 // go with the next Sweep. An I/O error takes the partition offline.
 func (p *Partition) Retain(now time.Time) (int, error) {
+	p.mu.Lock()
 	log := p.Log()
 	if log == nil || log.Damage() != nil { // what is left of a damaged log stays until somebody has decided about it
-		return 0, nil
-	}
-	p.mu.Lock()
-	if !p.Online() {
 		p.mu.Unlock()
 		return 0, nil
 	}
@@ -75,8 +72,8 @@ func (p *Partition) Sweep(now time.Time) error {
 	}
 	err := log.Sweep(now) // beside appends: it renames and removes files
 	switch {
-	case commitlog.Transient(err):
-		err = nil // the next one goes on
+	case commitlog.Transient(err) || p.log.Load() != log:
+		err = nil // the next one goes on, or the log has moved and this one goes as a whole
 	case err != nil && log.Poisoned() != nil:
 		p.Fail(err)
 	}
@@ -89,7 +86,7 @@ func (p *Partition) Reconfigure(s *Settings) {
 	p.settings.Store(s)
 	var n news
 	if p.Online() {
-		p.log.Reconfigure(s.Log)
+		p.log.Load().Reconfigure(s.Log)
 		n, _ = p.leadLocked() // of the epoch that it leads: nothing that can fail
 		if p.mu.expected {
 			p.flusher.hasten(p, p.clock.Now().Add(s.unsyncedAgeMax()))
@@ -99,6 +96,39 @@ func (p *Partition) Reconfigure(s *Settings) {
 	p.tell(n)
 }
 
+// Move puts another log in the place of the partition's, with appends held off: its copy in the directory to. prepare gets the
+// log, and with its error nothing has changed. finish returns the copy, opened where it stays; its error takes the partition
+// offline, since the copy may be in place already. Until the next start the partition keeps its flusher. Reads under way may still use the old log, which is the caller's.
+func (p *Partition) Move(to *Directory, prepare func(*commitlog.Log) error, finish func(old *commitlog.Log) (*commitlog.Log, error)) error {
+	p.mu.Lock()
+	n, err := p.moveLocked(to, prepare, finish)
+	p.mu.Unlock()
+	p.tell(n)
+	return err
+}
+
+func (p *Partition) moveLocked(to *Directory, prepare func(*commitlog.Log) error, finish func(old *commitlog.Log) (*commitlog.Log, error)) (news, error) {
+	if !p.Online() {
+		return news{}, ErrOffline
+	}
+	old := p.log.Load()
+	if err := prepare(old); err != nil {
+		return news{}, err
+	}
+	log, err := finish(old)
+	if err != nil {
+		return p.failLocked(err), err
+	}
+	p.unberthLocked() // the copy is durable
+	p.home.Store(to)
+	p.log.Store(log)
+	if p.mu.leader != nil {
+		p.mu.leader.Flushed(log.End())
+		return p.advanceLocked(), nil
+	}
+	return news{}, nil
+}
+
 // Locked runs fn on the log with appends held off.
 func (p *Partition) Locked(fn func(*commitlog.Log) error) error {
 	p.mu.Lock()
@@ -106,7 +136,7 @@ func (p *Partition) Locked(fn func(*commitlog.Log) error) error {
 	if !p.Online() {
 		return ErrOffline
 	}
-	return fn(p.log)
+	return fn(p.log.Load())
 }
 
 // ProducerCount is the number of producers that the partition remembers, 0 while its log is not open.

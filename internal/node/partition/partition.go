@@ -35,7 +35,8 @@ type Partition struct {
 	Name moldau.TopicPartition
 	ID   moldau.TopicID
 
-	home   *Directory
+	home   atomic.Pointer[Directory]
+	origin *Directory // home as of New: the directory of the flusher
 	clock  env.Clock
 	stats  *TopicStats
 	logger *slog.Logger
@@ -43,7 +44,7 @@ type Partition struct {
 	// Read without the mutex. The log is set before state becomes online. The high watermark and the stable offset are
 	// stored after the bytes below them can be read.
 	state         atomic.Int32
-	log           *commitlog.Log
+	log           atomic.Pointer[commitlog.Log]
 	epoch         atomic.Int32
 	highWatermark atomic.Int64
 	stable        atomic.Int64 // last stable offset: below it no transaction is open (L-28)
@@ -80,8 +81,9 @@ type Leadership struct {
 // New returns a partition whose log is still to be opened, in the directory home.
 func New(name moldau.TopicPartition, id moldau.TopicID, home *Directory, clock env.Clock, flusher *Flusher, stats *TopicStats, s *Settings) *Partition {
 	p := &Partition{
-		Name: name, ID: id, home: home, clock: clock, flusher: flusher, logger: flusher.logger, stats: stats, settled: make(chan struct{}),
+		Name: name, ID: id, origin: home, clock: clock, flusher: flusher, logger: flusher.logger, stats: stats, settled: make(chan struct{}),
 	}
+	p.home.Store(home)
 	p.settings.Store(s)
 	return p
 }
@@ -90,7 +92,7 @@ func New(name moldau.TopicPartition, id moldau.TopicID, home *Directory, clock e
 func (p *Partition) Settings() *Settings { return p.settings.Load() }
 
 // Home is the log directory that holds the partition.
-func (p *Partition) Home() *Directory { return p.home }
+func (p *Partition) Home() *Directory { return p.home.Load() }
 
 // Stats are the counters of the partition's topic.
 func (p *Partition) Stats() *TopicStats { return p.stats }
@@ -131,12 +133,12 @@ func (p *Partition) leadLocked() (news, error) {
 		p.mu.leader.Reconfigured(cfg)
 		return p.advanceLocked(), nil
 	}
-	if err := p.log.AssignEpoch(l.Epoch); err != nil {
+	if err := p.log.Load().AssignEpoch(l.Epoch); err != nil {
 		return p.failLocked(err), err
 	}
 	p.epoch.Store(int32(l.Epoch))
-	end := p.log.End()
-	p.mu.leader = replica.NewLeader(cfg, end, min(p.log.RecoveryPoint(), end), min(p.HighWatermark(), end))
+	end := p.log.Load().End()
+	p.mu.leader = replica.NewLeader(cfg, end, min(p.log.Load().RecoveryPoint(), end), min(p.HighWatermark(), end))
 	n := p.advanceLocked()
 	n.readable = -1 // a fetch with the epoch before is told so (W-45)
 	return n, nil
@@ -155,13 +157,13 @@ func (p *Partition) Opened(log *commitlog.Log, known moldau.Offset) error {
 		p.mu.Unlock()
 		return ErrOffline
 	}
-	if why := p.home.Failure(); why != nil {
+	if why := p.home.Load().Failure(); why != nil {
 		n := p.failLocked(why)
 		p.mu.Unlock()
 		p.tell(n)
 		return why
 	}
-	p.log = log
+	p.log.Store(log)
 	known = max(log.Start(), min(known, log.End()))
 	p.highWatermark.Store(int64(known))
 	p.stable.Store(int64(known))
@@ -170,7 +172,7 @@ func (p *Partition) Opened(log *commitlog.Log, known moldau.Offset) error {
 		err = ErrOffline // the directory has failed meanwhile
 	}
 	if err != nil {
-		p.log = nil // nobody has seen it
+		p.log.Store(nil) // nobody has seen it
 	} else {
 		p.state.Store(int32(online))
 		if log.RecoveryPoint() < log.End() {
@@ -217,7 +219,7 @@ func (p *Partition) Gone() *commitlog.Log {
 	}
 	p.mu.leader = nil
 	n := news{done: p.mu.waiting.all(), code: moldau.NotLeaderOrFollower, readable: -1}
-	log := p.log
+	log := p.log.Load()
 	p.unberthLocked()
 	p.mu.Unlock()
 	p.tell(n)
@@ -241,7 +243,9 @@ func (p *Partition) Settled() <-chan struct{} { return p.settled }
 func (p *Partition) Loading() bool { return state(p.state.Load()) == loading }
 
 // Online reports whether the partition serves. One whose directory has failed does not, from that moment on.
-func (p *Partition) Online() bool { return state(p.state.Load()) == online && p.home.Failure() == nil }
+func (p *Partition) Online() bool {
+	return state(p.state.Load()) == online && p.home.Load().Failure() == nil
+}
 
 // IsGone reports whether the partition was taken off this broker.
 func (p *Partition) IsGone() bool { return state(p.state.Load()) == gone }
@@ -255,7 +259,7 @@ func (p *Partition) Failure() error {
 
 func (p *Partition) failureLocked() error {
 	if p.mu.failure == nil {
-		return p.home.Failure()
+		return p.home.Load().Failure()
 	}
 	return p.mu.failure
 }
@@ -288,7 +292,7 @@ func (p *Partition) Log() *commitlog.Log {
 	if !p.Online() {
 		return nil
 	}
-	return p.log
+	return p.log.Load()
 }
 
 // Watch registers w to be marked when there is something new; Unwatch ends that.
@@ -301,7 +305,7 @@ func (p *Partition) Unwatch(w *Watch) { p.watchers.remove(w) }
 func (p *Partition) refusal() moldau.Code {
 	switch state(p.state.Load()) {
 	case online:
-		if p.home.Failure() != nil {
+		if p.home.Load().Failure() != nil {
 			return moldau.KafkaStorageError
 		}
 		return moldau.None
@@ -344,12 +348,12 @@ func (p *Partition) tell(n news) {
 // advanceLocked publishes the leader's high watermark and takes off those who waited for it. In a directory that has failed
 // it takes the partition offline instead: a sync that went well before may have covered what is lost now.
 func (p *Partition) advanceLocked() news {
-	if why := p.home.Failure(); why != nil {
+	if why := p.home.Load().Failure(); why != nil {
 		return p.failLocked(why)
 	}
 	hw := p.mu.leader.HighWatermark()
 	stable := hw
-	if first, open := p.log.FirstUnstable(hw); open && first < hw {
+	if first, open := p.log.Load().FirstUnstable(hw); open && first < hw {
 		stable = first
 	}
 	moved := p.highWatermark.Swap(int64(hw)) != int64(hw)

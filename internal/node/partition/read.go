@@ -38,27 +38,41 @@ func Refused(code moldau.Code) ReadResult {
 
 // Read finds the records that r asks for and moves none of their bytes. It takes no lock that is held across a write.
 func (p *Partition) Read(r ReadRequest) ReadResult {
-	if code := p.refusal(); code != moldau.None {
-		return Refused(code)
+	for {
+		if code := p.refusal(); code != moldau.None {
+			return Refused(code)
+		}
+		log := p.log.Load()
+		res, err := p.readFrom(log, r)
+		switch {
+		case err == nil:
+			return res
+		case p.log.Load() == log:
+			return p.readFailed(err)
+		}
+		// The log has moved to another directory meanwhile, and this one was removed.
 	}
+}
+
+func (p *Partition) readFrom(log *commitlog.Log, r ReadRequest) (ReadResult, error) {
 	if code := p.CheckEpoch(r.Epoch); code != moldau.None {
-		return Refused(code)
+		return Refused(code), nil
 	}
-	if r.At >= p.log.End() && p.log.Damage() != nil {
+	if r.At >= log.End() && log.Damage() != nil {
 		// Neither the end nor out of range: a client that was told so would wait for good, or skip what can be mended.
-		return Refused(moldau.KafkaStorageError)
+		return Refused(moldau.KafkaStorageError), nil
 	}
 	// The order matters: what is below these offsets was published in the log before them.
 	stable := moldau.Offset(p.stable.Load())
 	hw := p.HighWatermark()
-	res := ReadResult{HighWatermark: hw, Stable: min(stable, hw), Start: p.log.Start()}
+	res := ReadResult{HighWatermark: hw, Stable: min(stable, hw), Start: log.Start()}
 	if r.LastRead != moldau.NoEpoch {
-		switch epoch, end := p.log.EpochEnd(r.LastRead); {
+		switch epoch, end := log.EpochEnd(r.LastRead); {
 		case end < 0: // an epoch that this log has not heard of: it cannot tell what the two have in common
-			return Refused(moldau.OffsetOutOfRange)
+			return Refused(moldau.OffsetOutOfRange), nil
 		case epoch < r.LastRead || end < r.At:
 			res.Diverging, res.DivergeEpoch, res.DivergeEnd = true, epoch, end
-			return res
+			return res, nil
 		}
 	}
 	upTo := res.HighWatermark
@@ -66,26 +80,26 @@ func (p *Partition) Read(r ReadRequest) ReadResult {
 		upTo = res.Stable
 	}
 	if r.At < res.Start || r.At > res.HighWatermark {
-		return Refused(moldau.OffsetOutOfRange)
+		return Refused(moldau.OffsetOutOfRange), nil
 	}
 	if r.At >= upTo {
-		return res
+		return res, nil
 	}
-	region, err := p.log.Read(r.At, r.MaxBytes, upTo, r.WholeBatch)
+	region, err := log.Read(r.At, r.MaxBytes, upTo, r.WholeBatch)
 	switch {
 	case errors.Is(err, commitlog.ErrOutOfRange):
-		return Refused(moldau.OffsetOutOfRange) // the start moved past it meanwhile
+		return Refused(moldau.OffsetOutOfRange), nil // the start moved past it meanwhile
 	case err != nil:
-		return p.readFailed(err)
+		return ReadResult{}, err
 	}
 	res.Region = region
 	if r.Committed && region.Len > 0 {
-		if res.Aborted, err = p.log.AbortedIn(r.At, region.Next); err != nil {
+		if res.Aborted, err = log.AbortedIn(r.At, region.Next); err != nil {
 			region.Release()
-			return p.readFailed(err)
+			return ReadResult{}, err
 		}
 	}
-	return res
+	return res, nil
 }
 
 // readFailed takes the partition offline, unless it has ended its service meanwhile and its log is closed. Bytes that are

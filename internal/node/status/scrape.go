@@ -210,6 +210,9 @@ func (s *scrape) logs() {
 		}
 	}
 	for _, d := range dirs {
+		s.gauge("moldau_log_directory_futures", "Replicas that are being moved into a log directory", d.Futures, "directory", d.Path)
+	}
+	for _, d := range dirs {
 		s.Gauge("moldau_log_directory_reserve_bytes", "Bytes of the volume that clients' records do not get", float64(d.Space.Reserve), "directory", d.Path)
 	}
 	for _, d := range dirs {

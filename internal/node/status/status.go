@@ -40,6 +40,7 @@ type LogDir struct {
 	Total, Free int64 // bytes of its volume; -1 where that cannot be told
 	Failure     error // why it is offline, or nil
 	Space       partition.Space
+	Futures     int // replicas that are being moved here
 	// Flusher syncs its logs; nil where the directory could not be opened.
 	Flusher *partition.Flusher
 }

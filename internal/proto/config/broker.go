@@ -25,7 +25,9 @@ type Broker struct {
 
 	LogDirs        []string // at least one
 	MetadataLogDir string
-	DiskReserve    int64 // bytes kept back on each volume; negative: the broker's choice
+	// MoveBytesPerSecond bounds moves of replicas between log directories.
+	MoveBytesPerSecond int64
+	DiskReserve        int64 // bytes kept back on each volume; negative: the broker's choice
 
 	NumPartitions            int32 // of a new topic
 	DefaultReplicationFactor int16 // of a new topic
@@ -170,6 +172,7 @@ func (r *reader) directories(b *Broker) {
 	if b.MetadataLogDir = r.get("metadata.log.dir"); b.MetadataLogDir == "" {
 		b.MetadataLogDir = b.LogDirs[0]
 	}
+	b.MoveBytesPerSecond = r.i64("replica.alter.log.dirs.io.max.bytes.per.second")
 	b.DiskReserve = r.i64("moldau.disk.reserve.bytes")
 }
 

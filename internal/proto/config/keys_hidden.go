@@ -35,7 +35,7 @@ var hiddenKeys = []row{
 		"First wait before a failed piece of work with remote storage is repeated, in milliseconds."},
 	{"remote.log.manager.task.retry.jitter", TypeDouble, "0.2", fraction(0, 0.5), static, inert,
 		"Random fraction that is added to the waits for remote storage."},
-	{"replica.alter.log.dirs.io.max.bytes.per.second", TypeLong, "9223372036854775807", atLeast(0), clusterWide, inert,
+	{"replica.alter.log.dirs.io.max.bytes.per.second", TypeLong, "9223372036854775807", atLeast(0), clusterWide, effect,
 		"Limit on the bytes moved between log directories in a second."},
 	{"server.max.startup.time.ms", TypeLong, "9223372036854775807", atLeast(0), static, inert,
 		"Time within which a server must have started, in milliseconds."},

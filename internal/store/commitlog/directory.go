@@ -355,13 +355,13 @@ func (d *Directory) DeletePartition(tp moldau.TopicPartition, unique moldau.UUID
 	return to, err
 }
 
-// fileNameMax is the longest file name that common file systems take, in bytes.
-const fileNameMax = 255
+// FileNameMax is the longest file name that common file systems take, in bytes.
+const FileNameMax = 255
 
 // deletedName is topic-partition.unique-delete; a long topic is cut.
 func deletedName(tp moldau.TopicPartition, unique moldau.UUID) string {
 	suffix := fmt.Sprintf("-%d.%x%s", tp.Partition, unique[:], deletedSuffix)
-	return tp.Topic[:min(len(tp.Topic), fileNameMax-len(suffix))] + suffix
+	return tp.Topic[:min(len(tp.Topic), FileNameMax-len(suffix))] + suffix
 }
 
 // PurgeDeleted removes the directories that earlier lives have left on their way out.
