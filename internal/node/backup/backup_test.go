@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -220,12 +221,10 @@ func TestRestoreCrashAnywhere(t *testing.T) {
 	before := w.fs
 	for at := 0; ; at += step {
 		fsys := before.Crash(memfs.All, 0)
-		n := 0
+		var n atomic.Int64
 		fsys.Hook = func(op memfs.Op) error {
-			if op.Changes() {
-				if n++; n > at {
-					return crashed
-				}
+			if op.Changes() && n.Add(1) > int64(at) {
+				return crashed
 			}
 			return nil
 		}
@@ -235,7 +234,7 @@ func TestRestoreCrashAnywhere(t *testing.T) {
 		fsys.Hook = nil
 		if err == nil {
 			if at < 50 {
-				t.Fatalf("a restore makes %d changes only: the hook does not see them", n)
+				t.Fatalf("a restore makes %d changes only: the hook does not see them", n.Load())
 			}
 			return
 		}

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/core/metadata"
@@ -37,7 +38,7 @@ type Options struct {
 	Recover bool
 	// Partial allows topics to be left out that are not whole in the sources.
 	Partial bool
-	// Progress is told how many bytes of how many are in place.
+	// Progress is told how many bytes of how many are in place, by one caller at a time.
 	Progress func(done, total int64)
 }
 
@@ -62,17 +63,18 @@ type Report struct {
 
 // Run does what the plan says.
 func (p *Plan) Run(ctx context.Context, o Options) (Report, error) {
-	r := run{plan: p, o: o, report: Report{To: o.To, Recovered: []string{}, Damaged: []string{}, Open: []string{}}}
 	if err := p.Check(o); err != nil {
-		return r.report, err
+		return Report{}, err
 	}
 	dir, err := commitlog.FillDirectory(o.Env.FS, o.To, o.Command)
 	if err != nil {
-		return r.report, err
+		return Report{}, err
 	}
-	r.dir = dir
+	r := run{plan: p, o: o, dir: dir}
+	r.mu.report = Report{To: o.To, Recovered: []string{}, Damaged: []string{}, Open: []string{}}
+	r.mu.logs = make(map[moldau.TopicPartition]broker.FoundLog)
 	err = r.all(ctx)
-	return r.report, errors.Join(err, dir.Close())
+	return r.mu.report, errors.Join(err, dir.Close())
 }
 
 // Check returns why Run would refuse, or nil; it changes nothing.
@@ -119,12 +121,20 @@ func existing(fsys env.FS, path string) string {
 
 // run is an import under way.
 type run struct {
-	plan   *Plan
-	o      Options
-	dir    *commitlog.Directory
-	report Report
-	logs   map[moldau.TopicPartition]broker.FoundLog
+	plan *Plan
+	o    Options
+	dir  *commitlog.Directory
+
+	mu struct {
+		sync.Mutex
+		report Report
+		logs   map[moldau.TopicPartition]broker.FoundLog
+	}
 }
+
+// takenAtOnce is how many partitions are put in place at a time. Each waits for its syncs, and the file system makes one
+// journal commit of those that wait together.
+const takenAtOnce = 16
 
 func (r *run) all(ctx context.Context) error {
 	e := r.o.Env
@@ -134,25 +144,44 @@ func (r *run) all(ctx context.Context) error {
 	if err := r.dir.Claim(id); err != nil {
 		return err
 	}
-	r.logs = make(map[moldau.TopicPartition]broker.FoundLog)
+	type task struct {
+		topic Topic
+		part  Partition
+	}
+	var tasks []task
 	for _, t := range r.plan.Topics {
-		if t.LeftOut != "" {
-			continue
-		}
 		for _, part := range t.Partitions {
-			tp := moldau.TopicPartition{Topic: t.Name, Partition: part.Partition}
-			if err := r.take(ctx, tp, part); err != nil {
-				return fmt.Errorf("import partition %v: %w", tp, err)
+			if t.LeftOut == "" {
+				tasks = append(tasks, task{t, part})
 			}
-			if err := r.open(tp, t, part); err != nil {
-				return fmt.Errorf("import partition %v: %w", tp, err)
-			}
-			r.report.Partitions++
 		}
 	}
-	return broker.Found(e, r.o.Logger, r.dir, broker.Founding{
-		Records: r.plan.records(), Logs: r.logs, Clean: len(r.report.Damaged) == 0, // each start has to look at damage again
+	err := e.Parallel("import", len(tasks), takenAtOnce, func(i int) error {
+		t := tasks[i]
+		tp := moldau.TopicPartition{Topic: t.topic.Name, Partition: t.part.Partition}
+		err := r.take(ctx, tp, t.part)
+		if err == nil {
+			err = r.open(tp, t.topic, t.part)
+		}
+		if err != nil {
+			return fmt.Errorf("import partition %v: %w", tp, err)
+		}
+		return nil
 	})
+	if err != nil {
+		return err
+	}
+	r.mu.report.sort()
+	return broker.Found(e, r.o.Logger, r.dir, broker.Founding{
+		Records: r.plan.records(), Logs: r.mu.logs, Clean: len(r.mu.report.Damaged) == 0, // each start has to look at damage again
+	})
+}
+
+// sort puts the lines in an order that does not depend on which partition was ready first.
+func (r *Report) sort() {
+	for _, lines := range [][]string{r.Recovered, r.Damaged, r.Open} {
+		slices.Sort(lines)
+	}
 }
 
 // take puts the files of a partition in place, durably.
@@ -189,9 +218,11 @@ func (r *run) take(ctx context.Context, tp moldau.TopicPartition, part Partition
 }
 
 func (r *run) progress(n int64) {
-	r.report.Bytes += n
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.report.Bytes += n
 	if r.o.Progress != nil {
-		r.o.Progress(min(r.report.Bytes, r.plan.Bytes), r.plan.Bytes)
+		r.o.Progress(min(r.mu.report.Bytes, r.plan.Bytes), r.plan.Bytes)
 	}
 }
 
@@ -206,32 +237,33 @@ func (r *run) open(tp moldau.TopicPartition, t Topic, part Partition) error {
 	if err != nil {
 		return err
 	}
-	rec := log.Recovery()
-	for _, note := range rec.Notes {
-		r.report.Recovered = append(r.report.Recovered, fmt.Sprintf("%v: %s", tp, note))
-	}
-	if rec.Reason != "" {
-		r.report.Recovered = append(r.report.Recovered, fmt.Sprintf("%v: it was cut at offset %d, %d bytes: %s", tp, rec.TruncatedAt, rec.TruncatedBytes, rec.Reason))
-	}
-	if d := log.Damage(); d != nil {
-		r.report.Damaged = append(r.report.Damaged, fmt.Sprintf("%v: %v", tp, d))
-	}
-	for _, producer := range log.Producers() {
-		if producer.TxnStart >= 0 {
-			r.report.Open = append(r.report.Open, fmt.Sprintf("%v: producer %d, from offset %d", tp, producer.ID, producer.TxnStart))
-		}
-	}
-	end := log.End()
+	recovery, damage, producers, start, end := log.Recovery(), log.Damage(), log.Producers(), log.Start(), log.End()
 	if err := log.Close(); err != nil && !errors.Is(err, commitlog.ErrDamaged) {
 		return err
 	}
 	found := broker.FoundLog{
-		TopicID: t.id, RecoveryPoint: end, HighWatermark: min(moldau.Offset(part.HighWatermark), end), Start: log.Start(),
+		TopicID: t.id, RecoveryPoint: end, HighWatermark: min(moldau.Offset(part.HighWatermark), end), Start: start,
 	}
-	if log.Damage() != nil {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	report := &r.mu.report
+	report.Partitions++
+	for _, note := range recovery.Notes {
+		report.Recovered = append(report.Recovered, fmt.Sprintf("%v: %s", tp, note))
+	}
+	if recovery.Reason != "" {
+		report.Recovered = append(report.Recovered, fmt.Sprintf("%v: it was cut at offset %d, %d bytes: %s", tp, recovery.TruncatedAt, recovery.TruncatedBytes, recovery.Reason))
+	}
+	if damage != nil {
+		report.Damaged = append(report.Damaged, fmt.Sprintf("%v: %v", tp, damage))
 		found.RecoveryPoint = moldau.Offset(part.RecoveryPoint) // what it ends with is not all that was synced
 	}
-	r.logs[tp] = found
+	for _, producer := range producers {
+		if producer.TxnStart >= 0 {
+			report.Open = append(report.Open, fmt.Sprintf("%v: producer %d, from offset %d", tp, producer.ID, producer.TxnStart))
+		}
+	}
+	r.mu.logs[tp] = found
 	return nil
 }
 

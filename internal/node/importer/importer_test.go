@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -215,12 +217,10 @@ func TestCrashAnywhere(t *testing.T) {
 		fsys, e := inMemory(t)
 		before := lists(t, fsys, "/kafka")
 		p := look(t, fsys, "/kafka")
-		n := 0
+		var n atomic.Int64
 		fsys.Hook = func(op memfs.Op) error {
-			if op.Changes() {
-				if n++; n > at {
-					return crashed
-				}
+			if op.Changes() && n.Add(1) > int64(at) {
+				return crashed
 			}
 			return nil
 		}
@@ -228,7 +228,7 @@ func TestCrashAnywhere(t *testing.T) {
 		fsys.Hook = nil
 		if err == nil {
 			if at < 100 {
-				t.Fatalf("the import makes %d changes only: the hook does not see them", n)
+				t.Fatalf("the import makes %d changes only: the hook does not see them", n.Load())
 			}
 			return
 		}
@@ -470,8 +470,10 @@ func TestLinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := look(t, fsys, "/kafka")
-	linked := []string{}
+	linked, mu := []string{}, sync.Mutex{}
 	fsys.Hook = func(op memfs.Op) error {
+		mu.Lock()
+		defer mu.Unlock()
 		if op.Kind == "link" {
 			linked = append(linked, op.Name)
 		}
