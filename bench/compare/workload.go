@@ -23,6 +23,7 @@ type (
 	produceLoad struct {
 		partitions, clients int
 		codec               string
+		synced              bool
 	}
 	// fetchLoad reads what an uncompressed produceLoad of one partition writes.
 	fetchLoad struct{}
@@ -52,13 +53,14 @@ var (
 )
 
 var workloads = []workload{
-	{"produce", "1 KiB records in 64 KiB batches, acks=all, one partition", []metric{cpuPerGB, megabytes, p50, p99}, produceLoad{1, 1, "none"}},
-	{"produce-6", "the same to six partitions from two clients", []metric{cpuPerGB, megabytes, p50, p99}, produceLoad{6, 2, "none"}},
-	{"produce-lz4", "the same to one partition with lz4 (GB as before compression)", []metric{cpuPerGB, megabytes, p50, p99}, produceLoad{1, 1, "lz4"}},
-	{"produce-zstd", "the same with zstd", []metric{cpuPerGB, megabytes, p50, p99}, produceLoad{1, 1, "zstd"}},
+	{"produce", "1 KiB records in 64 KiB batches, acks=all, one partition", []metric{cpuPerGB, megabytes, p50, p99}, produceLoad{1, 1, "none", false}},
+	{"produce-6", "the same to six partitions from two clients", []metric{cpuPerGB, megabytes, p50, p99}, produceLoad{6, 2, "none", false}},
+	{"produce-lz4", "the same to one partition with lz4 (GB as before compression)", []metric{cpuPerGB, megabytes, p50, p99}, produceLoad{1, 1, "lz4", false}},
+	{"produce-zstd", "the same with zstd", []metric{cpuPerGB, megabytes, p50, p99}, produceLoad{1, 1, "zstd", false}},
 	{"fetch", "one partition read by one client, 1 MiB a response", []metric{cpuPerGB, megabytes}, fetchLoad{}},
 	{"acks-50", "50 clients that each wait for every 100-byte record's ack, acks=all", []metric{cpuPerRecord, records, p50, p99}, acksLoad{50, 1, false}},
 	{"synced-50", "the same with flush.messages=1: every ack waits for the disk", []metric{records, p50, p99, cpuPerRecord}, acksLoad{50, 1, true}},
+	{"synced-produce", "1 KiB records in 64 KiB batches, acks=all, one partition, every ack waits for the disk", []metric{megabytes, p50, p99, cpuPerGB}, produceLoad{1, 1, "none", true}},
 	{"synced-50-200", "the same over 200 partitions", []metric{records, p50, p99, cpuPerRecord}, acksLoad{50, 200, true}},
 	{"e2e-1000", "end to end at 1,000 records a second, one a millisecond", []metric{p50, p99, cpuPerRecord}, endToEndLoad{1000}},
 	{"e2e-20000", "end to end at 20,000 records a second, 20 a millisecond", []metric{p50, p99, cpuPerRecord}, endToEndLoad{20000}},
@@ -84,9 +86,9 @@ func (w workload) measure(ctx context.Context, s *subject, o *options, rep int) 
 		partitions = l.partitions
 	case acksLoad:
 		partitions = l.partitions
-		if l.synced {
-			config["flush.messages"] = "1"
-		}
+	}
+	if w.synced() {
+		config["flush.messages"] = "1"
 	}
 	if err := s.cluster.CreateTopic(ctx, topic, partitions, config); err != nil {
 		return nil, err
@@ -118,8 +120,18 @@ func (w workload) measure(ctx context.Context, s *subject, o *options, rep int) 
 
 // suits reports whether s can be measured by the workload: the floor syncs nothing.
 func (w workload) suits(s *subject) bool {
-	l, ok := w.spec.(acksLoad)
-	return !ok || !l.synced || s.name != "floor"
+	return !w.synced() || s.name != "floor"
+}
+
+// synced reports whether every acknowledgement waits for the disk.
+func (w workload) synced() bool {
+	switch l := w.spec.(type) {
+	case produceLoad:
+		return l.synced
+	case acksLoad:
+		return l.synced
+	}
+	return false
 }
 
 // prepare returns what runs the workload: for so long, or to its end with 0.
@@ -135,7 +147,7 @@ func (w workload) prepare(ctx context.Context, s *subject, o *options, topic str
 		if err != nil {
 			return nil, err
 		}
-		if _, err := s.cluster.Produce(ctx, produceLoad{1, 1, "none"}.produce(o, topic, batch, 0)); err != nil {
+		if _, err := s.cluster.Produce(ctx, produceLoad{1, 1, "none", false}.produce(o, topic, batch, 0)); err != nil {
 			return nil, err
 		}
 		return func(d time.Duration) (*load.Report, error) {
