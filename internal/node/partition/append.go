@@ -119,8 +119,9 @@ func (p *Partition) writeLocked(b record.Batch, s *Settings) (res Appended, fres
 	return res, true, nil
 }
 
-// askFlushLocked has the flusher sync b, which was appended, when the topic says so. Nobody waits for it but in durable mode.
+// askFlushLocked counts b, which was appended, and has the flusher sync it when the topic says so. Nobody waits for it but in durable mode.
 func (p *Partition) askFlushLocked(b record.Batch, s *Settings) {
+	p.home.Load().written.Add(int64(len(b)))
 	if p.flusher.unsynced.Add(int64(len(b))) > p.flusher.unsyncedMax {
 		p.flusher.lookBehind()
 	}

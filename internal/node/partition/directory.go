@@ -12,6 +12,7 @@ type Directory struct {
 	Create  func(*Partition)
 	failure atomic.Pointer[error]
 	space   atomic.Pointer[Space] // as measured last
+	written atomic.Int64          // bytes of records since then
 }
 
 // NewDirectory returns a directory that is online.

@@ -59,20 +59,28 @@ func (s Space) next(total, free, reserve int64) Space {
 	return n
 }
 
-// Measured takes a measure of the directory's volume, and returns the space before and now. It is called from one goroutine.
+// Measured takes a measure of the directory's volume, and returns the measure before and this one. It is called from one goroutine.
 func (d *Directory) Measured(total, free, reserve int64) (before, now Space) {
-	before = d.Space()
+	if last := d.space.Load(); last != nil {
+		before = *last
+	}
 	now = before.next(total, free, reserve)
+	d.written.Store(0)
 	d.space.Store(&now)
 	return before, now
 }
 
-// Space is what was measured last; before the first measure all is ample.
+// Space is what was measured last, less what was written since: a small volume can fill between two measures. Before the first one
+// all is ample.
 func (d *Directory) Space() Space {
-	if s := d.space.Load(); s != nil {
-		return *s
+	s := d.space.Load()
+	if s == nil {
+		return Space{Total: -1, Free: -1}
 	}
-	return Space{Total: -1, Free: -1}
+	if n := d.written.Load(); n > 0 {
+		return s.next(s.Total, s.Free-n, s.Reserve)
+	}
+	return *s
 }
 
 // Full is what a client is told whose records the directory has no room for.

@@ -95,3 +95,19 @@ func TestSpaceLevels(t *testing.T) {
 		t.Errorf("nothing is kept back, and on a full volume: %+v", s)
 	}
 }
+
+// Between two measures what is written counts: a small volume fills faster than it is looked at.
+func TestSpaceFollowsWhatIsWritten(t *testing.T) {
+	h := leading(t, settings())
+	d := h.Home()
+	d.Measured(100_000, 50_000, 10_000)
+	for d.Space().Level < Refusing {
+		if d.Space().Free < 9_000 {
+			t.Fatalf("%+v", d.Space())
+		}
+		h.append(h.batch(1, 800), false, nil, 0)
+	}
+	if before, now := d.Measured(100_000, 80_000, 10_000); before.Level != Ample || now.Level != Ample || d.Space() != now {
+		t.Errorf("the next measure: %+v behind %+v", now, before)
+	}
+}
