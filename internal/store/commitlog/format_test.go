@@ -234,6 +234,12 @@ func TestFormatOfDirectories(t *testing.T) {
 	d[cleanName].expectText(t, fsys, "/d/"+cleanName, false)
 	d["offset checkpoint"].expectText(t, fsys, "/d/"+string(RecoveryPoints), true)
 	d[bootName].expectText(t, fsys, "/d/"+bootName, true)
+	filled, err := FillDirectory(fsys, "/filled", "moldau import /var/lib/kafka --to /var/lib/moldau")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer filled.Close()
+	d[unfinishedName].expectText(t, fsys, "/filled/"+unfinishedName, true)
 	b, err := env.ReadFile(fsys, "/d/"+manifestName, 1<<16)
 	if err != nil {
 		t.Fatal(err)
