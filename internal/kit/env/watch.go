@@ -7,8 +7,8 @@ import (
 )
 
 // Watch is fsys with failed hearing of each change of the disk that failed, and full of each that found no space, before the
-// call returns: whoever learns of a failure from the call knows that failed has run. Names that are absent or taken, files that
-// are closed, and too many open ones are the caller's affair and none of the disk's. A sync without space has lost what it was
+// call returns: whoever learns of a failure from the call knows that failed has run. Names that are absent, taken
+// (by a directory that is not empty, too) or too long, files that are closed, and too many open ones are the caller's affair and none of the disk's. A sync without space has lost what it was
 // to write, and counts as failed. Both may be called from any goroutine, and must not block.
 func Watch(fsys FS, failed, full func(error)) FS {
 	return watched{fsys, watcher{failed, full}}
@@ -33,7 +33,7 @@ func (w watcher) synced(err error) error {
 	if err == nil {
 		return nil
 	}
-	for _, own := range [...]error{fs.ErrNotExist, fs.ErrExist, fs.ErrClosed, syscall.EMFILE, syscall.ENFILE} {
+	for _, own := range [...]error{fs.ErrNotExist, fs.ErrExist, fs.ErrClosed, syscall.ENAMETOOLONG, syscall.EMFILE, syscall.ENFILE} {
 		if errors.Is(err, own) {
 			return err
 		}

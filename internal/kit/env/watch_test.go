@@ -45,6 +45,7 @@ func TestWatch(t *testing.T) {
 		syncFails   bool
 	}{
 		{syscall.EIO, 1, 1, true}, {syscall.EROFS, 1, 1, true}, {syscall.ENOSPC, 0, 1, true}, {syscall.EMFILE, 0, 0, false}, {syscall.ENOENT, 0, 0, false},
+		{syscall.ENOTEMPTY, 0, 0, false}, {syscall.ENAMETOOLONG, 0, 0, false},
 	} {
 		inner.Hook = func(memfs.Op) error { return c.err }
 		for kind, change := range changes {
