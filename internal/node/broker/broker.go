@@ -65,6 +65,7 @@ type Broker struct {
 	storage    *storage
 	cluster    *cluster
 	partitions *partition.Table
+	cleaner    *cleaner
 	groups     *api.GroupCoordinator
 	stats      topicStats
 	scrubs     atomic.Pointer[[]*scrub]
@@ -120,6 +121,7 @@ func Start(opt Options) (*Broker, error) {
 	if b.config, err = config.ResolveBroker(opt.Static); err != nil {
 		return nil, err
 	}
+	b.cleaner = newCleaner(b)
 	authorizer := opt.Authorizer
 	if authorizer == nil {
 		authorizer = access.Open{}
@@ -466,6 +468,13 @@ func (b *Broker) serve() error {
 		b.retainEach(ctx, b.config.RetentionCheckInterval)
 	})
 	b.startScrubs(ctx, &tasks)
+	if b.config.Cleaner.Enabled {
+		tasks.Add(1)
+		b.env.Go("cleaner", func() { // ends with ctx
+			defer tasks.Done()
+			b.cleaner.run(ctx)
+		})
+	}
 	b.every(ctx, &tasks, "producer expiry", b.config.ProducerExpiryCheckInterval, b.expireProducers)
 	tasks.Add(1)
 	b.env.Go("move replicas", func() { // ends with ctx

@@ -29,9 +29,9 @@ func (b *Broker) every(ctx context.Context, tasks *sync.WaitGroup, name string, 
 }
 
 // checkpointKinds are the checkpoints of a directory.
-var checkpointKinds = [...]commitlog.Checkpoint{commitlog.RecoveryPoints, commitlog.HighWatermarks, commitlog.LogStarts}
+var checkpointKinds = [...]commitlog.Checkpoint{commitlog.RecoveryPoints, commitlog.HighWatermarks, commitlog.LogStarts, commitlog.FirstDirty}
 
-// checkpoint writes one kind of checkpoint of every directory where it has changed. What cannot be written is told once, and
+// checkpoint writes one kind of checkpoint of every directory where it has changed; a partition whose value is negative gets no row. What cannot be written is told once, and
 // tried again the next time.
 func (b *Broker) checkpoint(kind commitlog.Checkpoint, value func(*partition.Partition, *commitlog.Log) moldau.Offset) error {
 	// The lock comes before the look at the partitions: one that is deleted meanwhile, and made again, would otherwise be
@@ -50,7 +50,9 @@ func (b *Broker) checkpoint(kind commitlog.Checkpoint, value func(*partition.Par
 		if log := p.Log(); log != nil && log.Unwritten() {
 			continue // what was saved was of another of the same name
 		} else if log != nil && log.Damage() == nil {
-			now[d][p.Name] = value(p, log)
+			if o := value(p, log); o >= 0 {
+				now[d][p.Name] = o
+			}
 		} else if o, ok := d.saved[kind][p.Name]; ok {
 			now[d][p.Name] = o // still to be recovered, offline or damaged: what was saved last holds
 		}

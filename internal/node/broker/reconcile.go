@@ -80,6 +80,11 @@ func (c *change) broker() *config.Broker {
 	return c.live
 }
 
+// liveConfig is the settings of this broker with those that were changed while it runs.
+func (b *Broker) liveConfig() *config.Broker {
+	return (&change{b: b, im: b.cluster.Image()}).broker()
+}
+
 func (c *change) settingsOf(topic string) *partition.Settings {
 	if c.settings[topic] == nil {
 		c.settings[topic] = c.b.settings(c.im, topic, c.broker())
@@ -140,6 +145,7 @@ func (c *change) reconfigure(r metadata.Resource) {
 	if r.Type != schema.TopicResource && r.Type != schema.BrokerResource {
 		return
 	}
+	defer c.b.cleaner.nudge()
 	if r.Type == schema.BrokerResource {
 		c.b.server.Limit(connectionLimits(c.broker()))
 	}
@@ -161,9 +167,12 @@ func (b *Broker) settings(im *metadata.Image, topic string, live *config.Broker)
 			SegmentBytes: int64(t.SegmentBytes), SegmentMs: t.SegmentMs, SegmentJitterMs: t.SegmentJitterMs,
 			IndexIntervalBytes: int64(t.IndexIntervalBytes), IndexBytesMax: int64(t.SegmentIndexBytes),
 			RetentionMs: t.RetentionMs, RetentionBytes: t.RetentionBytes, DeleteEnabled: t.CleanupPolicy.Has(config.CleanupDelete),
+			CompactEnabled: t.CleanupPolicy.Has(config.CleanupCompact), MinCompactionLagMs: t.MinCompactionLagMs,
+			MaxCompactionLagMs: t.MaxCompactionLagMs, DeleteRetentionMs: t.DeleteRetentionMs,
 			FileDeleteDelayMs: t.FileDeleteDelayMs, ProducerExpirationMs: live.ProducerIDExpiration.Milliseconds(),
 		},
 		MinInSync: int(t.MinInSyncReplicas), LogAppendTime: t.TimestampType == config.LogAppendTime,
+		DirtyRatioMin: t.MinCleanableDirtyRatio,
 		FlushMessages: t.FlushMessages, FlushMs: t.FlushMs,
 		DeleteAllowed: !t.CleanupPolicy.Has(config.CleanupCompact) || t.CleanupPolicy.Has(config.CleanupDelete),
 		Checks: record.Policy{

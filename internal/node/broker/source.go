@@ -76,6 +76,8 @@ func (s source) Files() filecache.Stats { return s.b.storage.files.Stats() }
 
 func (s source) Topics() map[string]*partition.TopicStats { return s.b.stats.all() }
 
+func (s source) Cleaner() status.Cleaner { return s.b.cleaner.told() }
+
 func (s source) LogDirs() []status.LogDir {
 	var dirs []status.LogDir
 	for i, d := range s.b.describeDirs() {

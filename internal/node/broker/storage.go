@@ -122,7 +122,11 @@ func (d *logDir) release() {
 // load reads the checkpoints and what partitions there are.
 func (d *logDir) load() (err error) {
 	for _, kind := range checkpointKinds {
-		if d.saved[kind], err = d.ReadCheckpoint(kind); err != nil {
+		d.saved[kind], err = d.ReadCheckpoint(kind)
+		if err != nil && kind == commitlog.FirstDirty { // without it all logs are dirty, which costs time and loses nothing
+			d.saved[kind], err = nil, nil
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -402,12 +406,13 @@ func (s *storage) openLog(d *logDir, p *partition.Partition, clean bool) error {
 	s.checkpoints.Lock()
 	recovered, committed := d.saved[commitlog.RecoveryPoints][p.Name], d.saved[commitlog.HighWatermarks][p.Name]
 	start, startKnown := d.saved[commitlog.LogStarts][p.Name]
+	dirty := d.saved[commitlog.FirstDirty][p.Name]
 	s.checkpoints.Unlock()
 	progress, ended := s.recovery.begin(p.Name)
 	defer ended()
 	o := s.logOptions(d, p)
 	o.Clean, o.RecoveryPoint, o.Whole, o.Outage = clean, recovered, true, d.outage
-	o.LogStart, o.LogStartKnown, o.Progress = start, startKnown, progress
+	o.LogStart, o.LogStartKnown, o.FirstDirty, o.Progress = start, startKnown, dirty, progress
 	log, err := commitlog.Open(o)
 	if err != nil {
 		return err

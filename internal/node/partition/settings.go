@@ -10,6 +10,7 @@ import (
 // Settings are those of a topic's settings that its partitions obey. A value never changes; Reconfigure replaces it.
 type Settings struct {
 	Log           commitlog.Config
+	DirtyRatioMin float64 // min.cleanable.dirty.ratio
 	MinInSync     int
 	LogAppendTime bool
 	FlushMessages int64

@@ -92,6 +92,7 @@ type Source interface {
 	Topics() map[string]*partition.TopicStats
 	LogDirs() []LogDir
 	Scrubs() Scrubs
+	Cleaner() Cleaner
 	Recovery() Recovery
 	Server() *server.Metrics
 	// Groups is what this broker coordinates.
@@ -158,6 +159,7 @@ func (p pages) writeMetrics(w io.Writer) {
 	s.copies()
 	s.alone()
 	s.logs()
+	s.cleaner()
 	s.requests()
 	s.cluster()
 	s.quorum()

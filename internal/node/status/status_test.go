@@ -53,8 +53,11 @@ func (s *source) Partitions() []*partition.Partition       { return s.partitions
 func (s *source) Topics() map[string]*partition.TopicStats { return s.topics }
 func (s *source) LogDirs() []LogDir                        { return s.dirs }
 func (s *source) Scrubs() Scrubs                           { return s.scrubs }
-func (s *source) Recovery() Recovery                       { return s.recovery }
-func (s *source) Server() *server.Metrics                  { return s.server }
+func (s *source) Cleaner() Cleaner {
+	return Cleaner{Passes: 3, BytesRead: 1000, DirtyRatioMax: 0.25, SinceLast: 2 * time.Second}
+}
+func (s *source) Recovery() Recovery      { return s.recovery }
+func (s *source) Server() *server.Metrics { return s.server }
 func (s *source) Files() filecache.Stats {
 	return filecache.Stats{Open: 6, Limit: 512, Opens: 20, Evictions: 14}
 }

@@ -57,6 +57,8 @@ type Broker struct {
 	SocketSendBufferBytes     int32            // -1: the operating system's choice
 	SocketReceiveBufferBytes  int32            // -1: the operating system's choice
 
+	Cleaner Cleaner
+
 	RetentionCheckInterval        time.Duration
 	FlushCheckpointInterval       time.Duration // of recovery points
 	StartOffsetCheckpointInterval time.Duration // of log start offsets
@@ -89,6 +91,17 @@ type InternalTopic struct {
 	SegmentBytes      int32
 }
 
+// Cleaner is how compacted topics are compacted. What it may take is for all passes that are under way at the same time.
+type Cleaner struct {
+	Enabled        bool
+	Threads        int32
+	MapBytes       int64   // of the maps of keys
+	MapLoad        float64 // share of a map that may be filled
+	BufferBytes    int32   // to read and to write with
+	BytesPerSecond float64
+	Backoff        time.Duration
+}
+
 // ResolveBroker reads the configuration of a broker out of the static values (Settings.Static). The error names everything
 // that is wrong by itself or in combination; the Broker is of no use then. Names that are no key are not looked at.
 func ResolveBroker(static map[string]string) (Broker, error) {
@@ -114,6 +127,7 @@ func ResolveBrokerLayers(l Layers) (Broker, error) {
 	r.requests(&b)
 	r.connections(&b)
 	r.background(&b)
+	r.cleaner(&b)
 	r.access()
 	if _, err := ResolveTopic(l); err != nil {
 		r.fail("defaults of topics: %w", err)
@@ -257,6 +271,17 @@ func (r *reader) connections(b *Broker) {
 		r.fail("max.connections.per.ip.overrides: %w", err)
 	}
 	b.MaxConnectionsPerIPByHost = overrides
+}
+
+func (r *reader) cleaner(b *Broker) {
+	c := &b.Cleaner
+	c.Enabled, c.Threads = r.boolean("log.cleaner.enable"), r.i32("log.cleaner.threads")
+	c.MapBytes, c.MapLoad = r.i64("log.cleaner.dedupe.buffer.size"), r.float("log.cleaner.io.buffer.load.factor")
+	c.BufferBytes, c.BytesPerSecond = r.i32("log.cleaner.io.buffer.size"), r.float("log.cleaner.io.max.bytes.per.second")
+	c.Backoff = r.ms("log.cleaner.backoff.ms")
+	if c.MapBytes/int64(max(c.Threads, 1)) <= 1<<20 {
+		r.fail("log.cleaner.dedupe.buffer.size=%d is not more than 1 MiB for each of log.cleaner.threads=%d: next to no keys fit", c.MapBytes, c.Threads)
+	}
 }
 
 func (r *reader) background(b *Broker) {

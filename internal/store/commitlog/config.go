@@ -21,6 +21,10 @@ type Config struct {
 	RetentionMs          int64 // retention.ms; -1: no limit
 	RetentionBytes       int64 // retention.bytes; -1: no limit
 	DeleteEnabled        bool  // cleanup.policy has "delete"
+	CompactEnabled       bool  // cleanup.policy has "compact"
+	MinCompactionLagMs   int64 // min.compaction.lag.ms
+	MaxCompactionLagMs   int64 // max.compaction.lag.ms
+	DeleteRetentionMs    int64 // delete.retention.ms
 	FileDeleteDelayMs    int64 // file.delete.delay.ms
 	ProducerExpirationMs int64 // producer.id.expiration.ms
 }
@@ -35,6 +39,8 @@ func DefaultConfig() Config {
 		RetentionMs:          7 * 24 * 3600 * 1000,
 		RetentionBytes:       -1,
 		DeleteEnabled:        true,
+		MaxCompactionLagMs:   math.MaxInt64,
+		DeleteRetentionMs:    24 * 3600 * 1000,
 		FileDeleteDelayMs:    60_000,
 		ProducerExpirationMs: 24 * 3600 * 1000,
 	}
@@ -76,8 +82,10 @@ type Options struct {
 	Clean bool
 	// RecoveryPoint is the offset before which everything was synced, as checkpointed; 0 where unknown.
 	RecoveryPoint moldau.Offset
-	// Whole says that nothing below RecoveryPoint is ever truncated or compacted, so that a log that lacks a record there has
-	// lost it: Open cuts nothing then.
+	// FirstDirty is the offset from which on no pass has compacted the log, as checkpointed; 0 where unknown.
+	FirstDirty moldau.Offset
+	// Whole says that nothing below RecoveryPoint is ever truncated, so that a log that lacks a batch there has lost it, unless
+	// compaction dropped it: that leaves the last batch of each segment. Open cuts nothing then.
 	Whole bool
 	// Outage says how the last life of the log ended, where it was not clean.
 	Outage Outage

@@ -33,10 +33,10 @@ func written(t *testing.T, c Config) *world {
 		e := entry{}
 		for j := range 10 {
 			ts := moldau.Timestamp(1000*i + j)
-			e.times = append(e.times, ts)
 			bd.Add(record.Record{Timestamp: ts, Value: make([]byte, 50)})
 		}
 		e.raw, _ = bd.Build(nil)
+		e.records, _ = facts(w.codecs, e.raw)
 		w.epoch = moldau.LeaderEpoch(i / 2)
 		a, err := w.log.Append(e.raw, w.epoch)
 		if err == nil {

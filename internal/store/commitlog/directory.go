@@ -29,6 +29,7 @@ const (
 	RecoveryPoints Checkpoint = "recovery-point-offset-checkpoint"
 	HighWatermarks Checkpoint = "replication-offset-checkpoint"
 	LogStarts      Checkpoint = "log-start-offset-checkpoint"
+	FirstDirty     Checkpoint = "cleaner-offset-checkpoint"
 	// CleanerPoints is where compaction stands in the logs that have been compacted.
 	CleanerPoints Checkpoint = "cleaner-offset-checkpoint"
 )

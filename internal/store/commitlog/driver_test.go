@@ -17,8 +17,17 @@ import (
 
 // entry is a batch of the naive log.
 type entry struct {
-	raw   record.Batch
-	times []moldau.Timestamp // of its records
+	raw     record.Batch
+	records []fact
+}
+
+// fact is a record of an entry.
+type fact struct {
+	delta      moldau.Offset // to the batch's base
+	time       moldau.Timestamp
+	key, value string
+	keyless    bool
+	tombstone  bool
 }
 
 func (e entry) base() moldau.Offset { return e.raw.BaseOffset() }
@@ -30,7 +39,7 @@ type world struct {
 	opt        Options
 	now        time.Time
 	log        *Log
-	codecs     record.Codecs
+	codecs     *record.Codecs
 	entries    []entry // all that were appended and not truncated, deleted ones too
 	start      moldau.Offset
 	durable    moldau.Offset // what a Flush or a truncation has promised
@@ -41,12 +50,21 @@ type world struct {
 	carried    []Producer    // what was known of producers there
 	truncating bool          // a truncation has begun and not ended
 	pending    *entry        // an append whose outcome is not known
+	compacted  bool          // at least once
+	uncut      bool          // it is not to be truncated
+	before     []entry       // what was there when a pass began that has not ended
+	loose      bool          // a truncation came after that: the last batch of a producer may be one that was dropped
+	done       Compacted     // by all passes together
+	firstDirty moldau.Offset // as the caller has checkpointed it
+	limit      moldau.Offset // no compaction has reached it
 	seq        map[moldau.ProducerID]moldau.Sequence
 	open       map[moldau.ProducerID]bool
 }
 
+var codecs record.Codecs // for all worlds: a compressor is large
+
 func newWorld(c Config) *world {
-	w := &world{fs: memfs.New(), now: time.UnixMilli(1_000_000), seq: map[moldau.ProducerID]moldau.Sequence{}, open: map[moldau.ProducerID]bool{}}
+	w := &world{fs: memfs.New(), codecs: &codecs, now: time.UnixMilli(1_000_000), seq: map[moldau.ProducerID]moldau.Sequence{}, open: map[moldau.ProducerID]bool{}}
 	w.fs.Now = func() time.Time { return w.now }
 	w.opt = Options{
 		Now: func() time.Time { return w.now }, Dir: "/data/pageviews-0", Partition: topic, TopicID: moldau.TopicID{1}, Config: c,
@@ -63,7 +81,7 @@ func (w *world) begin(clean bool) error {
 		return err
 	}
 	o := w.opt
-	o.FS, o.Clean, o.RecoveryPoint, o.LogStart = w.fs, clean, w.point, w.start
+	o.FS, o.Clean, o.RecoveryPoint, o.LogStart, o.FirstDirty = w.fs, clean, w.point, w.start, w.firstDirty
 	w.lives++
 	o.Files = filecache.New([]int{1, 0, 3}[w.lives%3]) // whatever is open, the log is the same
 	var l *Log
@@ -114,6 +132,7 @@ var ops = []struct {
 	{"retain", 1, (*world).retain},
 	{"truncate", 1, (*world).truncate},
 	{"reopen", 1, (*world).reopen},
+	{"compact", 2, (*world).compact},
 	{"kill", 1, func(w *world, _ chooser) error { return w.crash(memfs.All, 0) }},
 }
 
@@ -139,18 +158,49 @@ func (w *world) build(pick chooser, id moldau.ProducerID) entry {
 	e := entry{}
 	for range n {
 		ts := moldau.Timestamp(w.now.UnixMilli()) + moldau.Timestamp(pick("ts", 50))
-		e.times = append(e.times, ts)
-		b.Add(record.Record{Timestamp: ts, Key: []byte("k"), Value: bytes.Repeat([]byte{'v'}, pick("size", 120))})
+		b.Add(w.record(pick, ts))
+	}
+	if w.loose {
+		for _, p := range w.log.Producers() {
+			w.seq[p.ID], w.open[p.ID] = p.LastSequence+1, p.TxnStart >= 0
+		}
 	}
 	if id >= 0 {
 		b.ProducerID, b.ProducerEpoch, b.BaseSequence = id, 0, w.seq[id]
 		b.Transactional = id >= 100
 	}
 	var err error
-	if e.raw, err = b.Build(&w.codecs); err != nil {
+	if e.raw, err = b.Build(w.codecs); err != nil {
+		panic(err)
+	}
+	e.records, err = facts(w.codecs, e.raw)
+	if err != nil {
 		panic(err)
 	}
 	return e
+}
+
+// record makes one with one of a few keys, now and then without a key or a value.
+func (w *world) record(pick chooser, ts moldau.Timestamp) record.Record {
+	r := record.Record{Timestamp: ts, Key: []byte{byte('a' + pick("key", 6))}}
+	if r.Key[0] == 'f' && pick("keyless", 3) == 0 {
+		r.Key = nil
+	}
+	if size := pick("size", 120); size >= 15 {
+		r.Value = bytes.Repeat([]byte{'v'}, size)
+	}
+	return r
+}
+
+// facts reads the records of a batch.
+func facts(c *record.Codecs, b record.Batch) (list []fact, err error) {
+	for r, err := range b.Records(c, 1<<20) {
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, fact{r.Offset - b.BaseOffset(), r.Timestamp, string(r.Key), string(r.Value), r.Key == nil, r.Value == nil})
+	}
+	return list, nil
 }
 
 // producers: none, three idempotent, three transactional.
@@ -199,9 +249,16 @@ func (w *world) appendAs(pick chooser) error {
 }
 
 func (w *world) marker(pick chooser) error {
-	id := producers[4+pick("producer", 3)]
-	m := record.Marker{Commit: pick("commit", 2) == 0}
-	e := entry{raw: record.BuildMarker(0, moldau.Timestamp(w.now.UnixMilli()), id, 0, m), times: []moldau.Timestamp{moldau.Timestamp(w.now.UnixMilli())}}
+	return w.endTransaction(producers[4+pick("producer", 3)], pick("commit", 2) == 0)
+}
+
+func (w *world) endTransaction(id moldau.ProducerID, commit bool) error {
+	m := record.Marker{Commit: commit}
+	e := entry{raw: record.BuildMarker(0, moldau.Timestamp(w.now.UnixMilli()), id, 0, m)}
+	var err error
+	if e.records, err = facts(w.codecs, e.raw); err != nil {
+		return err
+	}
 	w.pending = &e
 	a, err := w.log.Append(e.raw, w.epoch)
 	if err != nil {
@@ -271,6 +328,7 @@ func (w *world) truncate(pick chooser) error {
 	} else if i == 0 {
 		w.durable = min(w.durable, w.floor)
 	}
+	w.loose = w.loose || w.compacted
 	w.truncating = true
 	end, err := w.log.TruncateTo(to)
 	if err != nil {
@@ -278,6 +336,7 @@ func (w *world) truncate(pick chooser) error {
 	}
 	w.truncating = false
 	w.point = min(w.point, w.log.RecoveryPoint())
+	w.firstDirty = min(w.firstDirty, w.log.FirstDirty())
 	w.cut(to)
 	if end != w.log.End() || end > to || end != w.end() {
 		return fmt.Errorf("truncated to %d: the end is %d, want %d", to, end, w.end())
@@ -292,6 +351,9 @@ func (w *world) cut(to moldau.Offset) {
 	i := slices.IndexFunc(w.entries, func(e entry) bool { return e.last() >= to })
 	if i >= 0 {
 		w.entries = w.entries[:i]
+	}
+	if i := slices.IndexFunc(w.before, func(e entry) bool { return e.last() >= to }); i >= 0 {
+		w.before = w.before[:i]
 	}
 	w.relearn()
 }
@@ -362,6 +424,13 @@ func (w *world) crash(keep memfs.Keep, seed uint64) error {
 	w.truncating = false
 	w.start = w.log.Start()
 	w.cut(end)
+	if n := len(w.before); n > 0 { // what was in place and not yet durable may be undone
+		tail := slices.DeleteFunc(slices.Clone(w.entries), func(e entry) bool { return e.base() <= w.before[n-1].base() })
+		w.entries, w.before = append(w.before, tail...), nil
+	}
+	if err := w.adopt(w.limit); err != nil {
+		return fmt.Errorf("a compaction before the crash: %w", err)
+	}
 	if w.end() != end {
 		return fmt.Errorf("the log ends at %d, in the midst of a batch; the batch before ends at %d", end, w.end())
 	}
@@ -466,12 +535,12 @@ func (w *world) checkTimes(pick chooser) error {
 	want := Stamp{Offset: -1, Timestamp: -1, Epoch: -1}
 	highest := want
 	for _, e := range w.entries {
-		for i, t := range e.times {
-			st := Stamp{e.base() + moldau.Offset(i), t, e.raw.LeaderEpoch()}
-			if st.Offset >= w.start && st.Offset < upTo && t >= ts && want.Offset < 0 {
+		for _, f := range e.records {
+			st := Stamp{e.base() + f.delta, f.time, e.raw.LeaderEpoch()}
+			if st.Offset >= w.start && st.Offset < upTo && f.time >= ts && want.Offset < 0 {
 				want = st
 			}
-			if st.Offset >= w.start && t > highest.Timestamp {
+			if st.Offset >= w.start && f.time > highest.Timestamp {
 				highest = st
 			}
 		}
@@ -518,11 +587,17 @@ func (w *world) checkProducers() error {
 		known[p.ID] = p
 	}
 	for id, seq := range w.seq {
+		if w.loose {
+			break
+		}
 		var mine []entry
 		for _, e := range w.entries {
 			if e.raw.ProducerID() == id && !e.raw.IsControl() {
 				mine = append(mine, e)
 			}
+		}
+		if w.compacted {
+			mine = mine[max(len(mine)-1, 0):] // those before may be gone, and a recovery knows what is there (L-64)
 		}
 		mine = mine[max(len(mine)-5, 0):]
 		if len(mine) == 0 || mine[len(mine)-1].base() < first {
@@ -578,6 +653,9 @@ func (w *world) checkAborted(first moldau.Offset) error {
 	slices.SortFunc(want, func(a, b Aborted) int { return int(a.First - b.First) })
 	for i := range got {
 		got[i].LastStable = 0
+	}
+	if w.compacted {
+		return w.checkAbortedData(got)
 	}
 	if got = slices.DeleteFunc(got, func(a Aborted) bool { return a.First < first }); !slices.Equal(got, want) {
 		return fmt.Errorf("aborted transactions %+v, want %+v", got, want)

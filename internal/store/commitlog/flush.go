@@ -212,8 +212,10 @@ func (l *Log) Close() error {
 		}
 	}
 	l.closed.Store(true)
-	v := l.view.Load()
-	for _, s := range append(l.graves.take(), v.segs...) {
+	for _, d := range l.graves.take() {
+		d.drop()
+	}
+	for _, s := range l.view.Load().segs {
 		s.drop()
 	}
 	return err

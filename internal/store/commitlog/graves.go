@@ -13,11 +13,29 @@ import (
 type graveyard struct {
 	mu struct {
 		sync.Mutex
-		condemned []*segment // oldest first; each with the log's reference
+		condemned []doomed // in the order in which the view has lost them
 	}
 	// The rest is guarded by Log.flushing.
 	files  []grave
 	buried int // number of files renamed since Open, which makes their names unique
+}
+
+// doomed is a segment that the view has lost, or some that a compaction has replaced.
+type doomed struct {
+	seg *segment
+	by  *rewrite
+}
+
+// drop takes what is doomed from the log, which is closed.
+func (d doomed) drop() {
+	if d.by == nil {
+		d.seg.drop()
+		return
+	}
+	d.by.unpin()
+	for _, s := range d.by.old {
+		s.drop()
+	}
 }
 
 // grave is a renamed file.
@@ -30,10 +48,19 @@ type grave struct {
 func (g *graveyard) condemn(segs ...*segment) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.mu.condemned = append(g.mu.condemned, segs...)
+	for _, s := range segs {
+		g.mu.condemned = append(g.mu.condemned, doomed{seg: s})
+	}
 }
 
-func (g *graveyard) take() []*segment {
+// condemnFor leaves the files of the segments that w replaces, and their names, to the next sweep.
+func (g *graveyard) condemnFor(w *rewrite) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.mu.condemned = append(g.mu.condemned, doomed{by: w})
+}
+
+func (g *graveyard) take() []doomed {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	segs := g.mu.condemned
@@ -42,7 +69,7 @@ func (g *graveyard) take() []*segment {
 }
 
 // giveBack puts segments before those that were condemned meanwhile.
-func (g *graveyard) giveBack(segs []*segment) {
+func (g *graveyard) giveBack(segs []doomed) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.mu.condemned = append(segs, g.mu.condemned...)
@@ -79,8 +106,12 @@ func (l *Log) Sweep(now time.Time) error {
 // stays condemned. The caller holds flushing.
 func (l *Log) buryCondemned() error {
 	segs := l.graves.take()
-	for i, s := range segs {
-		if err := l.bury(s); err != nil {
+	for i, d := range segs {
+		bury := func() error { return l.bury(d.seg) }
+		if d.by != nil {
+			bury = d.by.settle
+		}
+		if err := bury(); err != nil {
 			if Transient(err) {
 				l.graves.giveBack(segs[i:])
 			}
@@ -99,6 +130,9 @@ func (l *Log) buryCondemned() error {
 // are there have no gap between them. The caller holds flushing.
 func (l *Log) bury(s *segment) error {
 	err := l.renameFiles(s)
+	if err == nil {
+		err = unopened(l.fsys.SyncDir(l.dir))
+	}
 	if err != nil {
 		err = fmt.Errorf("delete segment %d: %w", s.base, err)
 	}
@@ -108,6 +142,7 @@ func (l *Log) bury(s *segment) error {
 	return err
 }
 
+// renameFiles gives the files of s names that nobody looks for, for the caller to sync the directory.
 func (l *Log) renameFiles(s *segment) error {
 	if err := s.keep(); err != nil {
 		return unopened(err)
@@ -125,5 +160,5 @@ func (l *Log) renameFiles(s *segment) error {
 		}
 		l.graves.files = append(l.graves.files, grave{to, due})
 	}
-	return unopened(l.fsys.SyncDir(l.dir))
+	return nil
 }

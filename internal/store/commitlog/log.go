@@ -67,6 +67,9 @@ type Log struct {
 	recovery        Recovery
 	damage          *Damage // fixed by Open
 
+	firstDirty atomic.Int64 // offset from which on no pass has compacted the log
+	cuts       atomic.Int64 // number of truncations; together with firstDirty it changes under flushing
+
 	graves graveyard
 }
 
@@ -209,13 +212,17 @@ func (l *Log) mustRoll(v *view, end boundary, b record.Batch, now time.Time) boo
 	if end.pos == 0 {
 		return false
 	}
+	cfg := l.cfg.Load()
+	segmentMs := cfg.SegmentMs
+	if cfg.CompactEnabled {
+		segmentMs = min(segmentMs, cfg.MaxCompactionLagMs) // the active segment cannot be compacted
+	}
 	waited := now.UnixMilli() - s.created.UnixMilli()
 	if s.firstTimestamp >= 0 && b.MaxTimestamp() >= 0 {
 		waited = int64(b.MaxTimestamp() - s.firstTimestamp)
 	}
-	cfg := l.cfg.Load()
 	return end.pos+int64(len(b)) > cfg.SegmentBytes ||
-		waited > cfg.SegmentMs-cfg.jitter(l.partition, s.base) ||
+		waited > segmentMs-cfg.jitter(l.partition, s.base) ||
 		s.full(cfg.IndexBytesMax)
 }
 

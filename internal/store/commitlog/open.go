@@ -51,6 +51,7 @@ func (l *Log) open(o Options) error {
 	if err := l.checkTopicID(o.TopicID); err != nil {
 		return err
 	}
+	l.firstDirty.Store(int64(o.FirstDirty))
 	files, err := l.takeInventory()
 	if err != nil {
 		return err
@@ -248,6 +249,10 @@ func (l *Log) finishSwaps(f files) error {
 					return err
 				}
 			}
+		}
+		// Two segments with the same offsets must never stand side by side: the old ones are gone before the new one appears.
+		if err := l.fsys.SyncDir(l.dir); err != nil {
+			return err
 		}
 		if err := l.fsys.Rename(filepath.Join(l.dir, name), filepath.Join(l.dir, target)); err != nil {
 			return err

@@ -234,6 +234,18 @@ func (t *producerTable) replayMarker(p *producer, b record.Batch) {
 	t.done = slices.Insert(t.done, i, txn)
 }
 
+// endBelow ends the transactions that began below o, the first dirty offset: compaction has never gone beyond one that was open, so
+// their markers were there, and may have been dropped after the snapshot that tells of them.
+func (t *producerTable) endBelow(o moldau.Offset) {
+	t.open = slices.DeleteFunc(t.open, func(txn transaction) bool {
+		ended := txn.first < o
+		if ended {
+			t.byID[txn.id].txnStart = noOffset
+		}
+		return ended
+	})
+}
+
 // FirstUnstable is the first offset of the earliest transaction that is open, or whose marker is not below
 // highWatermark; false where there is none, and then the high watermark is the last stable offset (L-28). The high
 // watermark never goes back between calls.

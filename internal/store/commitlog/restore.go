@@ -134,7 +134,12 @@ func (r *recoverer) recoverProducers(start, end moldau.Offset) error {
 			}
 		}
 	}
+	if l.FirstDirty() > end {
+		r.note("the first dirty offset %d lies behind the end of the log, %d, and is forgotten", l.FirstDirty(), end)
+		l.firstDirty.Store(0)
+	}
 	err := l.loadProducers(&r.scanner, r.segs, min(end, r.untrusted), end, r.note)
+	l.producers.endBelow(l.FirstDirty())
 	l.snapshotDurable = noOffset
 	if r.clean {
 		l.snapshotDurable = l.snapshotAt

@@ -22,6 +22,7 @@ type scanner struct {
 	pos  int64 // of the next batch
 
 	full   bool // whole batches are wanted, not only headers
+	ahead  int  // bytes to read at once where not 0
 	stride int  // size of the last batch
 
 	buf []byte // bytes of the file from at on
@@ -41,6 +42,9 @@ func (s *scanner) window(n int) ([]byte, error) {
 		return s.buf[from : from+int64(n)], nil
 	}
 	ahead := int64(scanBuffer)
+	if s.ahead > 0 {
+		ahead = int64(s.ahead)
+	}
 	if !s.full && s.stride > strideMin {
 		ahead = sparseBuffer
 	}

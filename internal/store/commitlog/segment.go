@@ -48,6 +48,7 @@ type segment struct {
 	aborted atomic.Pointer[[]Aborted] // nil until loaded
 
 	maxTimestamp atomic.Int64 // highest record timestamp, or timestampNotLoaded
+	oldest       atomic.Int64 // that of the first batch of a sealed segment, or timestampNotLoaded
 
 	// Fixed once the segment is sealed; before, the tail of the view knows better.
 	next moldau.Offset
@@ -70,6 +71,7 @@ func newSegment(fsys *filecache.FS, dir string, base moldau.Offset) *segment {
 	s.offsets.name = s.path + indexExt
 	s.times.name = s.path + timeExt
 	s.maxTimestamp.Store(timestampNotLoaded)
+	s.oldest.Store(timestampNotLoaded)
 	return s
 }
 

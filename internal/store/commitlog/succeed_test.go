@@ -59,6 +59,7 @@ func TestCopyTakesThePlace(t *testing.T) {
 	for seed := range seeds {
 		pick := seeded(seed)
 		w := newWorld(pickConfig(pick))
+		w.uncut = true
 		if err := w.begin(false); err != nil {
 			t.Fatal(err)
 		}

@@ -46,8 +46,42 @@ func (l *Log) MaxTimestamp() (Stamp, bool, error) {
 		if highest == moldau.NoTimestamp {
 			return Stamp{}, false, nil
 		}
-		return l.searchSegment(v, best, highest, v.tail.end().next)
+		st, ok, err := l.searchSegment(v, best, highest, v.tail.end().next)
+		if ok || err != nil {
+			return st, ok, err
+		}
+		return l.searchAll(v) // the record is gone, and its batch was left without records
 	})
+}
+
+// searchAll is MaxTimestamp by a look at every batch that has records.
+func (l *Log) searchAll(v *view) (st Stamp, ok bool, err error) {
+	pg := l.pages.get()
+	defer l.pages.put(pg)
+	highest := moldau.NoTimestamp
+	for i := v.find(v.start); i < len(v.segs); i++ {
+		s := v.segs[i]
+		if err := s.acquire(); err != nil {
+			return st, false, err
+		}
+		var failed error
+		err := pg.walk(s, 0, v.bounds(i), func(pos int64, h record.Batch) bool {
+			if h.Count() == 0 || h.LastOffset() < v.start || h.MaxTimestamp() <= highest {
+				return true
+			}
+			var found Stamp
+			var is bool
+			if found, is, failed = l.searchBatch(s, pos, h, h.MaxTimestamp(), v.start, v.tail.end().next); is {
+				st, ok, highest = found, true, found.Timestamp
+			}
+			return failed == nil
+		})
+		s.release()
+		if err = errors.Join(err, failed); err != nil {
+			return st, false, err
+		}
+	}
+	return st, ok, nil
 }
 
 // LastTimestamp is the highest timestamp of the log, NoTimestamp where there is none. It may be called from any

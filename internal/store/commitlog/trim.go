@@ -137,11 +137,15 @@ func (l *Log) TruncateTo(to moldau.Offset) (moldau.Offset, error) {
 	if err := l.usable(); err != nil {
 		return l.End(), err
 	}
-	v := l.view.Load()
-	if to >= v.tail.end().next {
+	if to >= l.End() {
 		return l.End(), nil
 	}
-	var err error
+	err := l.buryCondemned() // what a compaction has put into the view bears its own names from here on
+	v := l.view.Load()
+	if err != nil {
+		return l.End(), l.refuse(err)
+	}
+	l.cuts.Add(1)
 	if to < v.segs[0].base {
 		err = l.restart(to)
 	} else {
@@ -164,6 +168,7 @@ func (l *Log) TruncateFullyAndStartAt(at moldau.Offset) error {
 	if l.Unwritten() {
 		return fmt.Errorf("begin log %v anew at offset %d: %w", l.partition, at, ErrUnwritten)
 	}
+	l.cuts.Add(1)
 	if err := l.restart(at); err != nil {
 		return l.poison(fmt.Errorf("begin log %v anew at offset %d: %w", l.partition, at, err))
 	}
@@ -199,15 +204,20 @@ func (l *Log) restart(at moldau.Offset) error {
 	l.producers.reset(at)
 	l.snapshotAt = at
 	l.epochs.Store(&epochTable{})
-	return l.settle(at)
+	return l.makeDurable(at)
 }
 
-// settle makes a truncation durable.
-func (l *Log) settle(end moldau.Offset) error {
+// makeDurable makes a truncation durable.
+func (l *Log) makeDurable(end moldau.Offset) error {
 	if err := l.view.Load().active().file.Sync(); err != nil {
 		return err
 	}
 	l.recoveryPoint.Store(min(l.recoveryPoint.Load(), int64(end)))
+	dirty := end
+	if open := l.producers.open; len(open) > 0 {
+		dirty = min(dirty, open[0].first) // its marker was cut off
+	}
+	l.firstDirty.Store(min(l.firstDirty.Load(), int64(dirty)))
 	l.namesDirty.Store(false)
 	if err := l.saveEpochs(); err != nil {
 		return err
@@ -271,7 +281,7 @@ func (l *Log) forget(s *segment) error {
 	if err := l.loadProducers(new(scanner), segs, s.base, s.next, func(string, ...any) {}); err != nil {
 		return err
 	}
-	return l.settle(s.next)
+	return l.makeDurable(s.next)
 }
 
 // shorten makes an active segment of the first size bytes of old, in the same file.

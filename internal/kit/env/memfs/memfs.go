@@ -491,9 +491,16 @@ func (c *crash) survive(n *node) *node {
 		s.children = map[string]*node{}
 		names := maps.Clone(n.durable)
 		maps.Copy(names, n.children)
+		fate := map[string]bool{}
 		for _, name := range slices.Sorted(maps.Keys(names)) {
+			if _, decided := fate[name]; !decided {
+				latest := c.latest()
+				for _, other := range n.renamed(name, nil) {
+					fate[other] = latest
+				}
+			}
 			child := n.durable[name]
-			if c.latest() {
+			if fate[name] {
 				child = n.children[name]
 			}
 			if child != nil {
@@ -506,6 +513,26 @@ func (c *crash) survive(n *node) *node {
 	s.data = c.content(n)
 	s.synced = slices.Clone(s.data)
 	return s
+}
+
+// renamed adds to names the name and those that renames since the last SyncDir connect with it. A rename within a directory is whole:
+// the journal of every file system that we run on keeps both of its names or neither.
+func (n *node) renamed(name string, names []string) []string {
+	if slices.Contains(names, name) {
+		return names
+	}
+	names = append(names, name)
+	for other, child := range n.children {
+		if was := n.durable[name]; was != nil && child == was {
+			names = n.renamed(other, names)
+		}
+	}
+	for other, was := range n.durable {
+		if child := n.children[name]; child != nil && was == child && n.children[other] != child {
+			names = n.renamed(other, names)
+		}
+	}
+	return names
 }
 
 // block is the unit that a disk writes whole.

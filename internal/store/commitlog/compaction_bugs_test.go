@@ -1,0 +1,150 @@
+package commitlog_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/proto/record"
+	. "github.com/moldau/moldau/internal/store/commitlog"
+)
+
+// keyed appends a batch with one record; an empty value is a tombstone.
+func (w *world) keyed(t *testing.T, base moldau.Offset, key string, size int) {
+	t.Helper()
+	b := record.NewBuilder(0)
+	r := record.Record{Timestamp: moldau.Timestamp(w.now.UnixMilli()), Key: []byte(key)}
+	if size > 0 {
+		r.Value = make([]byte, size)
+	}
+	b.Add(r)
+	raw, err := b.Build(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := entry{raw: raw}
+	e.records, _ = facts(w.codecs, raw)
+	raw.SetBaseOffset(max(base, w.end()))
+	raw.SetLeaderEpoch(w.epoch)
+	a, err := w.log.AppendAs(raw)
+	if err == nil {
+		err = w.appended(e, a, -1)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func compactedWorld(t *testing.T, segmentBytes int64) *world {
+	t.Helper()
+	c := DefaultConfig()
+	c.SegmentBytes, c.DeleteRetentionMs, c.RetentionMs = segmentBytes, 1000, -1
+	w := newWorld(c)
+	if err := w.begin(false); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// compactAll makes everything durable, compacts it and compares.
+func (w *world) compactAll(t *testing.T) {
+	t.Helper()
+	err := w.quietPass(seeded(1))
+	if err == nil {
+		err = w.check(seeded(1))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) recordsOf(key string) (n int) {
+	for _, e := range w.entries {
+		for _, f := range e.records {
+			if f.key == key {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// A tombstone stays for delete.retention.ms after the first pass that has seen it, and goes with the next pass (C3).
+func TestKAFKA4529TombstoneStaysForItsTime(t *testing.T) {
+	w := compactedWorld(t, 300)
+	w.keyed(t, 0, "gone", 20)
+	w.keyed(t, 0, "gone", 0)
+	more := func() {
+		for range 3 {
+			w.keyed(t, 0, "other", 200)
+		}
+	}
+	more()
+	w.compactAll(t)
+	w.now = w.now.Add(999 * time.Millisecond)
+	more()
+	w.compactAll(t)
+	if n := w.recordsOf("gone"); n != 1 {
+		t.Fatalf("%d records with the key are left, want the tombstone", n)
+	}
+	w.now = w.now.Add(2 * time.Millisecond)
+	more()
+	w.compactAll(t)
+	if n := w.recordsOf("gone"); n != 0 {
+		t.Errorf("%d records with the key are left after the horizon", n)
+	}
+}
+
+// A round that leaves nothing but an empty batch keeps the end of what it has cleaned (KAFKA-7385, KAFKA-17076).
+func TestKAFKA7385OnlyEmptyBatchesAreLeft(t *testing.T) {
+	w := compactedWorld(t, 300)
+	id := moldau.ProducerID(100)
+	for range 6 {
+		e := w.build(seeded(3), id)
+		a, err := w.log.Append(e.raw, w.epoch)
+		if err == nil {
+			err = w.appended(e, a, id)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.endTransaction(id, false); err != nil {
+		t.Fatal(err)
+	}
+	w.keyed(t, 0, "x", 250)
+	for range 2 {
+		w.compactAll(t)
+		if err := w.reopen(nil); err != nil {
+			t.Fatal(err)
+		}
+		w.keyed(t, 0, "x", 250)
+	}
+}
+
+// Offsets that jump by more than 2³¹ never share a segment (KAFKA-5413, KAFKA-12889, AutoMQ 3339).
+func TestKAFKA5413OffsetsJump(t *testing.T) {
+	w := compactedWorld(t, 1<<20)
+	for i := range moldau.Offset(5) {
+		w.keyed(t, i*3<<30, "a", 100)
+		w.keyed(t, 0, "b", 100)
+	}
+	w.compactAll(t)
+	if n := w.recordsOf("a"); n > 2 || w.firstDirty < 3<<30 {
+		t.Errorf("%d records are left, compacted up to %d", n, w.firstDirty)
+	}
+}
+
+// A batch that is larger than every buffer, and than a max.message.bytes that was lowered later, is copied like others
+// (KAFKA-6834).
+func TestKAFKA6834LargeBatch(t *testing.T) {
+	w := compactedWorld(t, 1<<20)
+	w.keyed(t, 0, "large", 900_000)
+	w.keyed(t, 0, "small", 10)
+	w.keyed(t, 0, "large", 800_000)
+	w.keyed(t, 0, "small", 500_000)
+	w.compactAll(t)
+	if n := w.recordsOf("large"); n != 1 {
+		t.Errorf("%d large records are left", n)
+	}
+}
