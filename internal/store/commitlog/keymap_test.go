@@ -47,3 +47,26 @@ func TestKeyMapDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// BenchmarkKeyMap fills the map of 256 MiB with as many keys as it takes, ten million, and looks each up again.
+func BenchmarkKeyMap(b *testing.B) {
+	key := make([]byte, 16)
+	for b.Loop() {
+		m := newKeyMap(256<<20, 0.9, 1<<40, [keySecretLen]byte{1})
+		n := uint64(0)
+		for ; ; n++ {
+			binary.BigEndian.PutUint64(key, n)
+			if !m.put(key, moldau.Offset(n)) {
+				break
+			}
+		}
+		for k := range n {
+			binary.BigEndian.PutUint64(key, k)
+			if m.last(key) != moldau.Offset(k) {
+				b.Fatal(k)
+			}
+		}
+		b.ReportMetric(float64(n), "keys")
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(2*n), "ns/op-key")
+	}
+}
