@@ -27,6 +27,7 @@ type storage struct {
 	unopened []api.LogDir
 
 	files *filecache.Cache // of all logs
+	pools commitlog.Pools  // likewise
 	// alarm has the watch over the directories look at them at once: one has failed, or found no space.
 	alarm chan struct{}
 	// starved is the jobs that found no space.
@@ -396,7 +397,7 @@ func (s *storage) settle(d *logDir) {
 // logOptions say which log is that of p, which is placed in d.
 func (s *storage) logOptions(d *logDir, p *partition.Partition) commitlog.Options {
 	return commitlog.Options{
-		FS: d.fs, Files: s.files, Now: s.env.Clock.Now, Dir: d.PartitionDir(p.Name), Partition: p.Name, TopicID: p.ID,
+		FS: d.fs, Files: s.files, Pools: &s.pools, Now: s.env.Clock.Now, Dir: d.PartitionDir(p.Name), Partition: p.Name, TopicID: p.ID,
 		Config: p.Settings().Log,
 	}
 }

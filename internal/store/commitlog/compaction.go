@@ -107,7 +107,7 @@ func (l *Log) BeginCompaction(o CompactionOptions) (*Compaction, error) {
 	}
 	o.BufferBytes = max(o.BufferBytes, bufferMin)
 	c := &Compaction{
-		l: l, o: o, cfg: *l.cfg.Load(), dirt: dirt, end: dirt.To, cuts: l.cuts.Load(), settled: l.FirstDirty(), sieve: record.NewSieve(&l.codecs),
+		l: l, o: o, cfg: *l.cfg.Load(), dirt: dirt, end: dirt.To, cuts: l.cuts.Load(), settled: l.FirstDirty(), sieve: record.NewSieve(&l.pools.codecs),
 		ends: make(map[moldau.ProducerID]lastBatch, len(l.producers.byID)),
 	}
 	for id, p := range l.producers.byID {

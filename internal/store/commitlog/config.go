@@ -71,6 +71,8 @@ type Options struct {
 	FS env.FS
 	// Files is the files that are open, of all logs together; nil: this log keeps its own open.
 	Files *filecache.Cache
+	// Pools are shared by all logs; nil: this log has its own.
+	Pools *Pools
 	Now   func() time.Time
 	// Dir is the partition's own directory; it is created where it is absent.
 	Dir       string

@@ -25,11 +25,11 @@ func FuzzIndex(f *testing.F) {
 	f.Add(long, int32(4000))
 	f.Fuzz(func(t *testing.T, b []byte, rel int32) {
 		fsys := memfs.New()
-		file, _ := fsys.Create("/index")
+		file, _ := fsys.Create("/t.index")
 		if _, err := file.WriteAt(b, 0); err != nil {
 			t.Fatal(err)
 		}
-		x := index[offsetEntry]{name: "/index"}
+		x := index[offsetEntry]{path: "/t"}
 		c, err := x.load(fsys, 1<<20, func(before, e offsetEntry, first bool) bool {
 			return e.rel >= 0 && e.pos >= 0 && (first || e.rel > before.rel && e.pos > before.pos)
 		})

@@ -35,6 +35,9 @@ type timeEntry struct {
 func (offsetEntry) size() int { return offsetEntryLen }
 func (timeEntry) size() int   { return timeEntryLen }
 
+func (offsetEntry) ext() string { return indexExt }
+func (timeEntry) ext() string   { return timeExt }
+
 func (e offsetEntry) append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(e.rel))
 	return binary.BigEndian.AppendUint32(dst, uint32(e.pos))
@@ -56,16 +59,18 @@ func (timeEntry) parse(b []byte) timeEntry {
 // entry is what an index file is a row of.
 type entry[E any] interface {
 	size() int
+	ext() string // of the file
 	append(dst []byte) []byte
 	parse(b []byte) E
 }
 
-// columnBlock is the number of entries that a column allocates at once.
+// columnBlock is the number of index entries that a column allocates at once. Only its first block is smaller and grows, since
+// most logs have few entries.
 const columnBlock = 128
 
 // column is a list of index entries in memory that one writer grows while others read.
 type column[E any] struct {
-	blocks atomic.Pointer[[]*[columnBlock]E]
+	blocks atomic.Pointer[[][]E]
 	n      atomic.Int64
 }
 
@@ -76,24 +81,38 @@ func (c *column[E]) at(i int) E { return (*c.blocks.Load())[i/columnBlock][i%col
 
 func (c *column[E]) add(e E) {
 	n := int(c.n.Load())
-	if n%columnBlock == 0 {
-		var blocks []*[columnBlock]E
-		if p := c.blocks.Load(); p != nil {
-			blocks = *p
-		}
-		blocks = append(blocks, new([columnBlock]E))
+	var blocks [][]E
+	if p := c.blocks.Load(); p != nil {
+		blocks = *p
+	}
+	switch {
+	case n == 0:
+		blocks = [][]E{make([]E, 4)}
+		c.blocks.Store(&blocks)
+	case n < columnBlock && n == len(blocks[0]):
+		first := make([]E, 2*n)
+		copy(first, blocks[0])
+		blocks = [][]E{first} // readers have the old one, with all that they know of
+		c.blocks.Store(&blocks)
+	case n%columnBlock == 0:
+		blocks = append(blocks, make([]E, columnBlock))
 		c.blocks.Store(&blocks)
 	}
-	(*c.blocks.Load())[n/columnBlock][n%columnBlock] = e
+	blocks[n/columnBlock][n%columnBlock] = e
 	c.n.Store(int64(n + 1))
 }
 
 // index is one of a segment's two indexes: in memory while the segment is active, in its file once it is sealed. The
-// zero value with a name is a sealed one. Readers may use it while the owner adds to it or seals it.
+// zero value with a path is a sealed one. Readers may use it while the owner adds to it or seals it.
 type index[E entry[E]] struct {
-	name string
+	path string // of the segment: directory and stem
 	mem  atomic.Pointer[column[E]]
 	file atomic.Pointer[indexFile]
+}
+
+func (x *index[E]) name() string {
+	var e E
+	return x.path + e.ext()
 }
 
 // indexFile is an index file that does not change any more.
@@ -107,7 +126,7 @@ func (x *index[E]) open(fsys *filecache.FS) (*indexFile, error) {
 	if f := x.file.Load(); f != nil {
 		return f, nil
 	}
-	file := fsys.File(x.name)
+	file := fsys.File(x.name())
 	size, err := file.Size()
 	f := &indexFile{file, size}
 	if err == nil && x.file.CompareAndSwap(nil, f) {
@@ -233,10 +252,10 @@ func lastEntry[E entry[E]](f env.File, size int64) (e E, ok bool, err error) {
 
 // save writes the entries in memory to a new file; it is not synced.
 func (x *index[E]) save(fsys *filecache.FS) error {
-	if err := fsys.Remove(x.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := fsys.Remove(x.name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	f := fsys.File(x.name)
+	f := fsys.File(x.name())
 	if err := f.Create(); err != nil {
 		f.Drop()
 		return err
@@ -245,7 +264,7 @@ func (x *index[E]) save(fsys *filecache.FS) error {
 	if len(b) > 0 {
 		if _, err := f.WriteAt(b, 0); err != nil {
 			f.Drop()
-			_ = fsys.Remove(x.name) // a part of an index is of no use, and what it takes may be what is missing
+			_ = fsys.Remove(x.name()) // a part of an index is of no use, and what it takes may be what is missing
 			return err
 		}
 	}
@@ -257,7 +276,7 @@ func (x *index[E]) save(fsys *filecache.FS) error {
 
 // replace writes the entries in memory to the index file, which is durable and whole at any time.
 func (x *index[E]) replace(fsys env.FS) error {
-	return env.WriteFile(fsys, filepath.Dir(x.name), filepath.Base(x.name), x.encode())
+	return env.WriteFile(fsys, filepath.Dir(x.name()), filepath.Base(x.name()), x.encode())
 }
 
 // encode returns the entries in memory as a file has them.
@@ -274,19 +293,19 @@ func (x *index[E]) encode() []byte {
 
 // load reads the file into memory, for the active segment. valid is asked for each entry and the one before.
 func (x *index[E]) load(fsys env.FS, limit int64, valid func(before, e E, first bool) bool) (*column[E], error) {
-	b, err := env.ReadFile(fsys, x.name, limit)
+	b, err := env.ReadFile(fsys, x.name(), limit)
 	if err != nil {
 		return nil, err
 	}
 	var e, before E
 	if len(b)%e.size() != 0 {
-		return nil, fmt.Errorf("index %s has %d bytes, not a multiple of %d", x.name, len(b), e.size())
+		return nil, fmt.Errorf("index %s has %d bytes, not a multiple of %d", x.name(), len(b), e.size())
 	}
 	c := new(column[E])
 	for i := 0; i < len(b); i += e.size() {
 		e = e.parse(b[i:])
 		if !valid(before, e, i == 0) {
-			return nil, fmt.Errorf("index %s is wrong at entry %d", x.name, i/e.size())
+			return nil, fmt.Errorf("index %s is wrong at entry %d", x.name(), i/e.size())
 		}
 		c.add(e)
 		before = e

@@ -39,7 +39,7 @@ type Log struct {
 	now       func() time.Time
 	dir       string
 	partition moldau.TopicPartition
-	codecs    record.Codecs
+	pools     *Pools
 
 	// Readers on any goroutine see these.
 	view          atomic.Pointer[view]
@@ -51,21 +51,21 @@ type Log struct {
 	cfg           atomic.Pointer[Config]
 	closed        atomic.Bool
 	unwritten     atomic.Bool // it has no files yet
-	pages         pagePool
 
 	// flushing is held by whoever syncs, across the sync: beside appends, never beside another sync or a truncation.
 	flushing    env.Mutex
 	epochsSaved *epochTable // what leader-epoch-checkpoint holds; guarded by flushing
 	namesDirty  atomic.Bool // the directory has names that were not synced
 
+	rested    int64 // what written was at the last rest
 	producers producerTable
 	snapshots []moldau.Offset // that exist as files, ascending
 	// snapshotAt is the end of the log at which a start would find the producers' state as it is: that of a snapshot, or
 	// of a log without records.
 	snapshotAt      moldau.Offset
 	snapshotDurable moldau.Offset // the snapshot that was synced last, or noOffset
-	recovery        Recovery
-	damage          *Damage // fixed by Open
+	recovery        *Recovery     // nil: nothing had to be done
+	damage          *Damage       // fixed by Open
 
 	firstDirty atomic.Int64 // offset from which on no pass has compacted the log
 	cuts       atomic.Int64 // number of truncations; together with firstDirty it changes under flushing
@@ -133,8 +133,8 @@ func (l *Log) append(b record.Batch, end boundary) (Appended, error) {
 		}
 		v = l.view.Load()
 		end = v.tail.end()
-	} else if len(v.tail.slots) < tailLen {
-		v = &view{v.start, v.segs, newTail(tailLen, end)}
+	} else if v.tail.full() {
+		v = &view{v.start, v.segs, v.tail.grown()}
 		l.view.Store(v)
 	}
 
@@ -304,8 +304,7 @@ func (l *Log) poison(err error) error {
 
 // Reconfigure makes c hold from now on.
 func (l *Log) Reconfigure(c Config) {
-	c = c.bounded()
-	l.cfg.Store(&c)
+	l.cfg.Store(l.pools.intern(c.bounded()))
 }
 
 // Partition is whose log this is.
@@ -351,6 +350,24 @@ func (l *Log) Segments() []SegmentInfo {
 		infos[i] = SegmentInfo{s.base, b.next, b.pos}
 	}
 	return infos
+}
+
+// Pools are what logs share that need not have their own: buffers, decompressors, and their configuration as long as it is the
+// same.
+type Pools struct {
+	pages  pagePool
+	codecs record.Codecs
+	config atomic.Pointer[Config] // the newest
+}
+
+// intern returns c, the same for all that have the same.
+func (p *Pools) intern(c Config) *Config {
+	newest := p.config.Load()
+	if newest == nil || *newest != c {
+		newest = &c
+		p.config.Store(newest)
+	}
+	return newest
 }
 
 // pagePool keeps the buffers of reads.

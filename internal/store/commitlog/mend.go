@@ -317,7 +317,7 @@ func (m *mender) rebuild(findings []Finding) {
 
 // rebuildAborted writes the transaction indexes of all segments anew.
 func (m *mender) rebuildAborted() error {
-	l := &Log{fsys: m.fsys, now: func() time.Time { return time.Time{} }, dir: m.dir}
+	l := &Log{fsys: m.fsys, pools: new(Pools), now: func() time.Time { return time.Time{} }, dir: m.dir}
 	l.Reconfigure(DefaultConfig())
 	files, _, err := SegmentFiles(m.fsys, m.dir)
 	if err != nil || len(files) == 0 {

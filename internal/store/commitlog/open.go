@@ -38,7 +38,10 @@ func newLog(o Options) *Log {
 	if o.Files == nil {
 		o.Files = filecache.New(0)
 	}
-	l := &Log{fsys: o.Files.On(o.FS), now: o.Now, dir: o.Dir, partition: o.Partition}
+	if o.Pools == nil {
+		o.Pools = new(Pools)
+	}
+	l := &Log{fsys: o.Files.On(o.FS), pools: o.Pools, now: o.Now, dir: o.Dir, partition: o.Partition}
 	l.Reconfigure(o.Config)
 	l.epochs.Store(&epochTable{})
 	return l
@@ -72,7 +75,7 @@ func (l *Log) open(o Options) error {
 		}
 		return err
 	}
-	l.recovery = r.report
+	l.recovery = &r.report
 	return nil
 }
 

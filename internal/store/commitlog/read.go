@@ -134,8 +134,8 @@ func (l *Log) readView(v *view, at moldau.Offset, maxBytes int, upTo moldau.Offs
 func (l *Log) readSegment(v *view, i int, at moldau.Offset, maxBytes int, upTo moldau.Offset, minOne bool) (Region, error) {
 	s := v.segs[i]
 	end := v.bounds(i)
-	page := l.pages.get()
-	defer l.pages.put(page)
+	page := l.pools.pages.get()
+	defer l.pools.pages.put(page)
 
 	from, err := l.locate(v, i, at, end, page)
 	if err != nil {
@@ -244,7 +244,7 @@ func (l *Log) cut(v *view, i int, from boundary, limit int64, to boundary, minOn
 }
 
 func errIndexDamaged(s *segment, e offsetEntry) error {
-	return fmt.Errorf("index %s does not fit the batch at byte %d: %w, or its index", s.offsets.name, e.pos, ErrDamaged)
+	return fmt.Errorf("index %s does not fit the batch at byte %d: %w, or its index", s.offsets.name(), e.pos, ErrDamaged)
 }
 
 // walkWindow is how many bytes a walk over batch headers reads at once: an index interval and one header.

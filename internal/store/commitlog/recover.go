@@ -29,7 +29,12 @@ type Recovery struct {
 }
 
 // Recovery returns what Open had to repair.
-func (l *Log) Recovery() Recovery { return l.recovery }
+func (l *Log) Recovery() Recovery {
+	if l.recovery == nil {
+		return Recovery{}
+	}
+	return *l.recovery
+}
 
 // recoverer opens the segments of a log and establishes where it ends.
 type recoverer struct {
@@ -307,7 +312,7 @@ func (r *recoverer) checkLastBatches(s *segment, e offsetEntry, next moldau.Offs
 			return fmt.Errorf("byte %d: %w", sc.pos, err)
 		}
 		if e.pos > 0 && sc.pos == int64(e.pos) && h.LastOffset() > s.base+moldau.Offset(e.rel) {
-			return fmt.Errorf("index %s does not fit the batch at byte %d", s.offsets.name, e.pos)
+			return fmt.Errorf("index %s does not fit the batch at byte %d", s.offsets.name(), e.pos)
 		}
 		chain.next = h.LastOffset() + 1
 		sc.skip(h.Size())

@@ -195,8 +195,8 @@ func (l *Log) floor(s *segment, at moldau.Offset) (int64, error) {
 	if at <= s.base {
 		return 0, nil
 	}
-	pg := l.pages.get()
-	defer l.pages.put(pg)
+	pg := l.pools.pages.get()
+	defer l.pools.pages.put(pg)
 	rel := int32(min(at-s.base, maxRelative))
 	e, _, err := s.offsets.search(s.fsys, pg.index[:], 1, func(e offsetEntry) bool { return e.rel <= rel })
 	return int64(e.pos), err

@@ -18,21 +18,21 @@ func (s *segment) checkIndexes() (offsetEntry, error) {
 		return e, err
 	}
 	if ok && (e.rel < 0 || int64(e.pos) >= s.size || e.pos <= 0) {
-		return e, fmt.Errorf("index %s ends with position %d in %d bytes", s.offsets.name, e.pos, s.size)
+		return e, fmt.Errorf("index %s ends with position %d in %d bytes", s.offsets.name(), e.pos, s.size)
 	}
 	t, ok, err := s.times.lastOnDisk(s.fsys)
 	if err != nil {
 		return e, err
 	}
 	if ok && (t.rel < 0 || s.base+moldau.Offset(t.rel) >= s.next) {
-		return e, fmt.Errorf("index %s ends with offset %d above the segment", s.times.name, s.base+moldau.Offset(t.rel))
+		return e, fmt.Errorf("index %s ends with offset %d above the segment", s.times.name(), s.base+moldau.Offset(t.rel))
 	}
 	return e, nil
 }
 
 // lastOnDisk returns the last entry of the index file, having checked that the file is one of whole entries.
 func (x *index[E]) lastOnDisk(fsys env.FS) (e E, ok bool, err error) {
-	f, err := fsys.Open(x.name)
+	f, err := fsys.Open(x.name())
 	if err != nil {
 		return e, false, err
 	}
@@ -42,7 +42,7 @@ func (x *index[E]) lastOnDisk(fsys env.FS) (e E, ok bool, err error) {
 		return e, false, err
 	}
 	if size%int64(e.size()) != 0 {
-		return e, false, fmt.Errorf("index %s has %d bytes, not a multiple of %d", x.name, size, e.size())
+		return e, false, fmt.Errorf("index %s has %d bytes, not a multiple of %d", x.name(), size, e.size())
 	}
 	return lastEntry[E](f, size)
 }
@@ -85,14 +85,14 @@ func (s *segment) resume(sc *scanner) error {
 			return fmt.Errorf("segment %d at byte %d: offset %d, where at least %d has to be", s.base, sc.pos, h.BaseOffset(), s.next)
 		}
 		if n := offsets.len(); n > 0 && sc.pos == at && s.base+moldau.Offset(offsets.at(n-1).rel) < h.LastOffset() {
-			return fmt.Errorf("index %s does not fit the batch at byte %d", s.offsets.name, at)
+			return fmt.Errorf("index %s does not fit the batch at byte %d", s.offsets.name(), at)
 		}
 		s.indexed(h, sc.pos, math.MaxInt64) // the entries that are due exist
 		s.next = h.LastOffset() + 1
 		sc.skip(h.Size())
 	}
 	if n := times.len(); n > 0 && s.base+moldau.Offset(times.at(n-1).rel) >= s.next {
-		return fmt.Errorf("index %s goes beyond the segment", s.times.name)
+		return fmt.Errorf("index %s goes beyond the segment", s.times.name())
 	}
 	s.indexSaved = true
 	return s.loadFirstTimestamp(sc)

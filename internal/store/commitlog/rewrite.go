@@ -128,8 +128,8 @@ func (w *rewrite) finish() error {
 	s := w.seg
 	s.addTime()
 	var err error
-	if err = s.offsets.saveAs(w.l.fsys, s.offsets.name+cleanedExt); err == nil {
-		err = s.times.saveAs(w.l.fsys, s.times.name+cleanedExt)
+	if err = s.offsets.saveAs(w.l.fsys, s.offsets.name()+cleanedExt); err == nil {
+		err = s.times.saveAs(w.l.fsys, s.times.name()+cleanedExt)
 	}
 	if err != nil {
 		return fmt.Errorf("write the indexes of segment %d: %w", s.base, err)

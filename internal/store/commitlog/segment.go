@@ -66,10 +66,10 @@ type segment struct {
 
 // newSegment makes the value for the segment at base with its indexes in their files.
 func newSegment(fsys *filecache.FS, dir string, base moldau.Offset) *segment {
-	s := &segment{fsys: fsys, base: base, path: filepath.Join(dir, stem(base)), next: base, firstTimestamp: moldau.NoTimestamp}
-	s.file = fsys.File(s.path + logExt)
-	s.offsets.name = s.path + indexExt
-	s.times.name = s.path + timeExt
+	name := filepath.Join(dir, logName(base))
+	s := &segment{fsys: fsys, base: base, path: name[:len(name)-len(logExt)], next: base, firstTimestamp: moldau.NoTimestamp}
+	s.file = fsys.File(name)
+	s.offsets.path, s.times.path = s.path, s.path
 	s.maxTimestamp.Store(timestampNotLoaded)
 	s.oldest.Store(timestampNotLoaded)
 	return s

@@ -56,8 +56,8 @@ func (l *Log) MaxTimestamp() (Stamp, bool, error) {
 
 // searchAll is MaxTimestamp by a look at every batch that has records.
 func (l *Log) searchAll(v *view) (st Stamp, ok bool, err error) {
-	pg := l.pages.get()
-	defer l.pages.put(pg)
+	pg := l.pools.pages.get()
+	defer l.pools.pages.put(pg)
 	highest := moldau.NoTimestamp
 	for i := v.find(v.start); i < len(v.segs); i++ {
 		s := v.segs[i]
@@ -137,8 +137,8 @@ func (l *Log) searchSegment(v *view, i int, ts moldau.Timestamp, upTo moldau.Off
 	if highest, err := s.lastTimestamp(); err != nil || highest < ts {
 		return st, false, err
 	}
-	pg := l.pages.get()
-	defer l.pages.put(pg)
+	pg := l.pools.pages.get()
+	defer l.pools.pages.put(pg)
 	end := v.bounds(i)
 	// All batches up to that of the last entry below ts are older than ts.
 	e, older, err := s.times.search(s.fsys, pg.index[:], 0.5, func(e timeEntry) bool { return e.ts < ts })
@@ -173,7 +173,7 @@ func (l *Log) searchBatch(s *segment, pos int64, h record.Batch, ts moldau.Times
 	if n, err := s.file.ReadAt(b, pos); n < len(b) {
 		return Stamp{}, false, fmt.Errorf("read segment %d at byte %d: %w", s.base, pos, err)
 	}
-	for r, err := range b.Records(&l.codecs, record.OpenLimit(len(b), len(b))) {
+	for r, err := range b.Records(&l.pools.codecs, record.OpenLimit(len(b), len(b))) {
 		if errors.Is(err, record.ErrTooLarge) {
 			// Too big to open. Its base is never behind the record that was asked for.
 			return Stamp{max(b.BaseOffset(), from), b.MaxTimestamp(), b.LeaderEpoch()}, true, nil

@@ -47,6 +47,7 @@ func (l *Log) Retain(now time.Time, highWatermark moldau.Offset) (Retained, erro
 	if err := l.usable(); err != nil {
 		return Retained{Start: l.Start()}, err
 	}
+	l.rest()
 	res, err := l.retain(now, highWatermark)
 	if err != nil {
 		return res, l.refuse(fmt.Errorf("delete old segments of log %v: %w", l.partition, err))
@@ -231,9 +232,9 @@ func (l *Log) truncate(v *view, to moldau.Offset) error {
 	if err := old.keep(); err != nil {
 		return err
 	}
-	pg := l.pages.get()
+	pg := l.pools.pages.get()
 	cut, err := l.locate(v, i, to, v.bounds(i), pg)
-	l.pages.put(pg)
+	l.pools.pages.put(pg)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ type boundary struct {
 // reused meanwhile notices by the count.
 type tail struct {
 	count atomic.Int64
-	slots []slot // one for a log that was not appended to since it was opened, else tailLen
+	slots []slot // one for a log that was not appended to since it was opened, and up to tailLen with every append
 }
 
 type slot struct{ next, pos atomic.Int64 }
@@ -32,6 +32,32 @@ func newTail(slots int, end boundary) *tail {
 	t := &tail{slots: make([]slot, slots)}
 	t.add(end)
 	return t
+}
+
+// full reports whether another boundary takes the slot of one that a longer tail would keep.
+func (t *tail) full() bool {
+	return len(t.slots) < tailLen && t.count.Load() >= int64(len(t.slots))
+}
+
+// grown returns a longer tail with the same boundaries, for a log that turns out to be busy.
+func (t *tail) grown() *tail {
+	n := len(t.slots)
+	longer := &tail{slots: make([]slot, min(4*n, tailLen))}
+	newest := t.count.Load()
+	for i := newest - int64(n); i < newest; i++ {
+		b, _ := t.at(i)
+		longer.add(b)
+	}
+	return longer
+}
+
+// rest gives back what only a busy log needs, where nothing was appended since the last call.
+func (l *Log) rest() {
+	v, written := l.view.Load(), l.written.Load()
+	if written == l.rested && len(v.tail.slots) > 1 {
+		l.view.Store(&view{v.start, v.segs, newTail(1, v.tail.end())})
+	}
+	l.rested = written
 }
 
 func (t *tail) add(b boundary) {
