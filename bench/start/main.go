@@ -39,6 +39,7 @@ type options struct {
 	partitions int
 	mib        int
 	reps       int
+	idle       int
 }
 
 func main() {
@@ -55,6 +56,7 @@ func main() {
 	flags.IntVar(&o.partitions, "partitions", 1000, "partitions to recover")
 	flags.IntVar(&o.mib, "mib", 1024, "MiB in them")
 	flags.IntVar(&o.reps, "reps", 7, "how often each start is measured; the median counts")
+	flags.IntVar(&o.idle, "idle", 100_000, "partitions without records, for a start after kill -9 and the memory then")
 	if err := flags.Parse(os.Args[1:]); err != nil || flags.NArg() > 0 {
 		os.Exit(2)
 	}
@@ -95,11 +97,17 @@ func measure(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	many, memory, err := idlePartitions(ctx, o, filepath.Join(dir, "idle"))
+	if err != nil {
+		return err
+	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "WHAT\tMEASURED\tBAR")
 	fmt.Fprintf(w, "start to open port, empty directory\t%v\t50ms\n", median(empty))
 	fmt.Fprintf(w, "the same after kill -9, %d partitions, %d MiB\t%v\t300ms\n", o.partitions, o.mib, median(after))
-	fmt.Fprintf(w, "until every partition serves\t%v\t\n", median(served))
+	fmt.Fprintf(w, "until every partition serves\t%v\t2s\n", median(served))
+	fmt.Fprintf(w, "until every partition serves after kill -9, %d idle partitions\t%v\t5s\n", o.idle, many.Round(time.Millisecond))
+	fmt.Fprintf(w, "memory then\t%.1f MiB\t500 MiB\n", float64(memory)/(1<<20))
 	fmt.Fprintf(w, "idle memory\t%.1f MiB\t40 MiB\n", float64(idle)/(1<<20))
 	fmt.Fprintf(w, "binary\t%.1f MB\t30 MB\n", float64(size.Size())/1e6)
 	return w.Flush()
@@ -132,6 +140,34 @@ func afterKill(ctx context.Context, o options, dir string) (opened, served []tim
 		}
 	}
 	return opened, served, nil
+}
+
+// idlePartitions makes partitions that nobody writes to and measures a start after kill -9: until every one serves, and the
+// memory that the broker has then.
+func idlePartitions(ctx context.Context, o options, dir string) (served time.Duration, memory int64, err error) {
+	b, err := start(o.binary, dir)
+	if err != nil {
+		return 0, 0, err
+	}
+	fmt.Fprintf(os.Stderr, "making %d idle partitions\n", o.idle)
+	const perTopic = 5000 // below the limit of what one request may make
+	for left, i := o.idle, 0; left > 0 && err == nil; left, i = left-perTopic, i+1 {
+		err = load.Cluster{Address: b.address}.CreateTopic(ctx, "idle-"+strconv.Itoa(i), min(left, perTopic), nil)
+	}
+	b.kill()
+	if err != nil {
+		return 0, 0, err
+	}
+	if b, err = start(o.binary, dir); err != nil {
+		return 0, 0, err
+	}
+	defer b.kill()
+	if err := b.awaitReady(ctx); err != nil {
+		return 0, 0, err
+	}
+	served = time.Since(b.started)
+	memory, err = b.resident()
+	return served, memory, err
 }
 
 // fill spreads batches of 64 KiB over the partitions.
