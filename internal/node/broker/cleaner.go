@@ -155,8 +155,8 @@ func (c *cleaner) pass(ctx context.Context, p *partition.Partition, o config.Cle
 	}
 }
 
-// errNotDurable: what a pass relies on could not be checkpointed.
-var errNotDurable = errors.New("a checkpoint could not be written")
+// errNotDurable: what a pass relies on could not be synced or checkpointed.
+var errNotDurable = errors.New("what it relies on could not be made durable")
 
 // compact makes durable what the pass relies on, and runs it: only what is synced, and checkpointed so, is compacted, since a start
 // takes a gap behind the checkpointed recovery point for a loss.
@@ -178,6 +178,9 @@ func (c *cleaner) compact(ctx context.Context, p *partition.Partition, o config.
 		Limit: limit, Now: b.env.Clock.Now(), MapBytes: o.MapBytes / threads, MapLoad: o.MapLoad,
 		BufferBytes: int(int64(o.BufferBytes) / threads / 2), Secret: c.secret,
 	}, func(n int64) error { return c.pace.wait(ctx, b.env.Clock, n) })
+	if err == nil && done.End <= done.From {
+		return done, errNotDurable // a full volume could not be synced, perhaps: at once it would be chosen for nothing again
+	}
 	if err == nil {
 		_ = b.checkpoint(commitlog.FirstDirty, firstDirty) // told there, and tried again before the next pass
 	}
