@@ -2,11 +2,13 @@ package commitlog
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/kit/env"
 	"github.com/moldau/moldau/internal/kit/env/memfs"
 	"github.com/moldau/moldau/internal/proto/record"
 	"github.com/moldau/moldau/internal/store/filecache"
@@ -126,8 +128,8 @@ func FuzzSnapshot(f *testing.F) {
 	})
 }
 
-// FuzzRecovery opens any bytes as a segment, after an unclean stop: what is left is a log that reads, takes appends and
-// is found the same by the next start.
+// FuzzRecovery opens any bytes as a segment, after a power loss: what is left is a log that reads, takes appends and is found
+// the same by the next start. Where whatever happened cannot have left such bytes they are damage, and nothing is changed.
 func FuzzRecovery(f *testing.F) {
 	var seed []byte
 	for i := range 3 {
@@ -153,8 +155,21 @@ func FuzzRecovery(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		o := Options{FS: fsys, Now: func() time.Time { return time.UnixMilli(0) }, Dir: "/d/t-0", Config: DefaultConfig(), RecoveryPoint: moldau.Offset(point)}
+		o := Options{FS: fsys, Now: func() time.Time { return time.UnixMilli(0) }, Dir: "/d/t-0", Config: DefaultConfig(), RecoveryPoint: moldau.Offset(point), Outage: Rebooted}
 		l, err := Open(o)
+		if errors.Is(err, ErrDamaged) || err == nil && l.Damage() != nil {
+			left, readErr := env.ReadFile(fsys, "/d/t-0/"+stem(0)+".log", 1<<20)
+			if readErr != nil || !bytes.Equal(left, segment) {
+				t.Fatalf("%v, and the segment was changed: %v", err, readErr)
+			}
+			if err == nil {
+				err = l.Close()
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			return
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
