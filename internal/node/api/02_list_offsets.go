@@ -5,7 +5,8 @@ package api
 // Behaviour: the offset for a timestamp, or for a special one: -1 end (high watermark, last stable offset for
 // read_committed), -2 start, -3 record with the highest timestamp (v7, KIP-734), -4 local start (v8, KIP-405), -5 end of
 // the tiered part (v9, KIP-1005), -6 start of what waits to be tiered (v11, KIP-1023). No match is offset -1 without an
-// error. Without tiers the local start is the start, and nothing is tiered or waits to be.
+// error. Without tiers the local start is the start, and nothing is tiered or waits to be. While a new leader's high watermark is
+// below where its log began, the end is not known yet: OFFSET_NOT_AVAILABLE, before v5 LEADER_NOT_AVAILABLE.
 // Version notes: v4 leader epochs; v10 time-out for remote look-ups.
 
 import (
@@ -104,6 +105,13 @@ func (b *Broker) offsetFor(c *server.Call, p *partition.Partition, req kmsg.List
 	if err != nil {
 		b.Logger.Error("cannot look up an offset by time", "partition", p.Name.String(), "timestamp", req.Timestamp, "error", err)
 		return offsetsError(req.Partition, moldau.KafkaStorageError)
+	}
+	if !p.Caught() && (req.Timestamp == latestTimestamp || req.Timestamp == maxTimestamp || !special && !found) {
+		code := moldau.OffsetNotAvailable
+		if version < 5 {
+			code = moldau.LeaderNotAvailable // W-11
+		}
+		return offsetsError(req.Partition, code)
 	}
 	out := offsetsError(req.Partition, moldau.None)
 	if found {

@@ -12,6 +12,7 @@ import (
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/node/partition"
 	"github.com/moldau/moldau/internal/proto/record"
+	"github.com/moldau/moldau/internal/store/commitlog"
 )
 
 // fetchRequest asks for partitions 0.. of a topic, each from the offset given.
@@ -342,6 +343,58 @@ func TestDurableProduceWaitsForFlush(t *testing.T) {
 	}
 	if hw := h.end(id, 0); hw != 1 {
 		t.Errorf("high watermark %d after the sync", hw)
+	}
+}
+
+// after a restart no end is told that is below one that was told before it.
+func TestEndIsUnknownUntilSynced(t *testing.T) {
+	h := newHarness(t)
+	usual := h.settings
+	h.settings = func(topic string) *partition.Settings {
+		s := usual(topic)
+		s.FlushMessages = 1
+		return s
+	}
+	h.holdOpening = true
+	id := h.createTopic("t", 1)
+	p := h.Partitions.Get(id, 0)
+	log, err := commitlog.Open(commitlog.Options{
+		FS: h.Env.FS, Now: h.Env.Clock.Now, Dir: h.dir + "/recovered", Partition: p.Name, TopicID: id, Config: p.Settings().Log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := log.Append(batchOf(t, "a"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Opened(log, 0); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(version int16, timestamp int64) kmsg.ListOffsetsResponseTopicPartition {
+		part := kmsg.NewListOffsetsRequestTopicPartition()
+		part.Timestamp, part.CurrentLeaderEpoch = timestamp, -1
+		topic := kmsg.NewListOffsetsRequestTopic()
+		topic.Topic, topic.Partitions = "t", append(topic.Partitions, part)
+		req := kmsg.NewPtrListOffsetsRequest()
+		req.Topics = append(req.Topics, topic)
+		return call[*kmsg.ListOffsetsResponse](h, req, version).Topics[0].Partitions[0]
+	}
+	for _, timestamp := range []int64{latestTimestamp, maxTimestamp, 1 << 60} {
+		if got := ask(7, timestamp); moldau.Code(got.ErrorCode) != moldau.OffsetNotAvailable || got.Offset != -1 {
+			t.Errorf("timestamp %d before the sync: %s, %d", timestamp, moldau.Code(got.ErrorCode), got.Offset)
+		}
+	}
+	if got := ask(4, latestTimestamp); moldau.Code(got.ErrorCode) != moldau.LeaderNotAvailable {
+		t.Errorf("version 4 before the sync: %s", moldau.Code(got.ErrorCode))
+	}
+	if got := ask(7, earliestTimestamp); got.ErrorCode != 0 || got.Offset != 0 {
+		t.Errorf("the start before the sync: %s, %d", moldau.Code(got.ErrorCode), got.Offset)
+	}
+	if err := p.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(7, latestTimestamp); got.ErrorCode != 0 || got.Offset != 1 {
+		t.Errorf("after the sync: %s, %d", moldau.Code(got.ErrorCode), got.Offset)
 	}
 }
 

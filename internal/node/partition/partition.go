@@ -48,6 +48,7 @@ type Partition struct {
 	epoch         atomic.Int32
 	highWatermark atomic.Int64
 	stable        atomic.Int64 // last stable offset: below it no transaction is open (L-28)
+	began         atomic.Int64 // end of the log when the leadership began
 
 	mu struct {
 		env.Mutex
@@ -138,6 +139,7 @@ func (p *Partition) leadLocked() (news, error) {
 	}
 	p.epoch.Store(int32(l.Epoch))
 	end := p.log.Load().End()
+	p.began.Store(int64(end))
 	p.mu.leader = replica.NewLeader(cfg, end, min(p.log.Load().RecoveryPoint(), end), min(p.HighWatermark(), end))
 	n := p.advanceLocked()
 	n.readable = -1 // a fetch with the epoch before is told so (W-45)
@@ -315,6 +317,10 @@ func (p *Partition) refusal() moldau.Code {
 		return moldau.NotLeaderOrFollower
 	}
 }
+
+// Caught reports whether the high watermark has come to where the log ended when this leadership began. Before that, what was
+// acknowledged by the leader before, or by ourselves before a restart, may lie above it: it is not the latest offset.
+func (p *Partition) Caught() bool { return p.highWatermark.Load() >= p.began.Load() }
 
 // CheckEpoch compares the leader epoch that a client knows with the partition's (W-46). NoEpoch passes.
 func (p *Partition) CheckEpoch(known moldau.LeaderEpoch) moldau.Code {

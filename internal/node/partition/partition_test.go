@@ -97,6 +97,43 @@ func TestDurableAcknowledgement(t *testing.T) {
 	}
 }
 
+// TestRestartOfADurablePartition: what was readable before a restart may lie above the high watermark after it, until a sync has
+// come by. To a reader who has been there that is not out of range, and no latest offset is known.
+func TestRestartOfADurablePartition(t *testing.T) {
+	h := leading(t, durable())
+	for range 3 {
+		h.append(h.batch(1, 10), false, nil, 0)
+	}
+	if err := h.Gone().Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := durable()
+	h.Partition = New(pageviews, moldau.TopicID{1}, NewDirectory("/data"), env.Real().Clock, h.flusher, new(TopicStats), &s)
+	h.lead(2, 1)
+	h.open()
+	if h.HighWatermark() != 0 || h.Caught() {
+		t.Fatalf("high watermark %d, caught up %t: nothing is left to try", h.HighWatermark(), h.Caught())
+	}
+	for at := range moldau.Offset(4) {
+		if res := h.read(at); res.Code != moldau.None || res.Region.Len != 0 {
+			t.Errorf("read at %d: %v, %d bytes", at, res.Code, res.Region.Len)
+		}
+	}
+	if res := h.read(4); res.Code != moldau.OffsetOutOfRange {
+		t.Errorf("read above the end: %v", res.Code)
+	}
+	if err := h.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if res := h.read(0); !h.Caught() || res.Code != moldau.None || res.Region.Len == 0 {
+		t.Errorf("after the sync: caught up %t, %v, %d bytes", h.Caught(), res.Code, res.Region.Len)
+	}
+	h.append(h.batch(1, 10), false, nil, 0)
+	if !h.Caught() {
+		t.Error("an append after the start puts the leadership back to its beginning")
+	}
+}
+
 // TestFlusher: the flusher's own goroutine answers, and every append is answered once.
 func TestFlusher(t *testing.T) {
 	h := leading(t, durable())

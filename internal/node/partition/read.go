@@ -79,9 +79,11 @@ func (p *Partition) readFrom(log *commitlog.Log, r ReadRequest) (ReadResult, err
 	if r.Committed {
 		upTo = res.Stable
 	}
-	if r.At < res.Start || r.At > res.HighWatermark {
+	if r.At < res.Start || r.At > log.End() {
 		return Refused(moldau.OffsetOutOfRange), nil
 	}
+	// Above the high watermark is not out of range: a consumer that has read up to there before a change of the leader would
+	// begin anew somewhere else. It waits until the high watermark is there again.
 	if r.At >= upTo {
 		return res, nil
 	}
