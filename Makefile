@@ -9,12 +9,13 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 LDFLAGS     := -s -w -X main.version=$(VERSION)
 FUZZTIME    ?= 10m
+POWERLOSS_TIME ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo check test race bench fuzz docs cross clean
+.PHONY: help build demo check test race bench fuzz powerloss docs cross clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/moldau, static and stripped
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/moldau ./cmd/moldau
@@ -47,6 +48,9 @@ fuzz: ## every fuzz target for FUZZTIME each (make fuzz FUZZTIME=30s)
 		echo "== $$target in $$pkg, $(FUZZTIME)"; \
 		(cd "$$pkg" && $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) .) || exit 1; \
 	done
+
+powerloss: ## cut the power under load for POWERLOSS_TIME (make powerloss POWERLOSS_TIME=1h; needs root and /dev/fuse)
+	cd test && POWERLOSS_TIME=$(POWERLOSS_TIME) $(GO) test -v -count=1 -timeout 0 ./powerloss
 
 docs: ## docs/ref, written from the code
 	$(GO) test -count=1 -run 'Reference$$' . -rewrite

@@ -6,6 +6,7 @@ replace github.com/moldau/moldau => ../
 
 require (
 	github.com/IBM/sarama v1.61.1
+	github.com/hanwen/go-fuse/v2 v2.12.1
 	github.com/klauspost/compress v1.20.3
 	github.com/moldau/moldau v0.0.0-00010101000000-000000000000
 	github.com/pierrec/lz4/v4 v4.1.33
