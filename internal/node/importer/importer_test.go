@@ -305,6 +305,9 @@ func TestUncleanIsRefusedUnlessRecovered(t *testing.T) {
 	if err := put(fsys, points, []byte("0\n0\n")); err != nil {
 		t.Fatal(err)
 	}
+	if err := put(fsys, "/kafka/replication-offset-checkpoint", nil); err != nil { // as it is until the first checkpoint
+		t.Fatal(err)
+	}
 	before := lists(t, fsys, "/kafka")
 	p := look(t, fsys, "/kafka")
 	o := options(e, "/moldau")

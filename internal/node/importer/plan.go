@@ -105,7 +105,7 @@ func Look(fsys env.FS, paths []string) (p *Plan, err error) {
 	if err != nil {
 		return p, fmt.Errorf("read the metadata of Apache Kafka: %w", err)
 	}
-	shelf, err := readShelf(p.held)
+	shelf, err := readShelf(fsys, p.held)
 	if err != nil {
 		return p, err
 	}
@@ -157,7 +157,7 @@ type shelf struct {
 	marks map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset
 }
 
-func readShelf(dirs []*commitlog.Directory) (shelf, error) {
+func readShelf(fsys env.FS, dirs []*commitlog.Directory) (shelf, error) {
 	s := shelf{
 		found: make(map[moldau.TopicPartition]commitlog.PartitionDir),
 		marks: make(map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset),
@@ -179,7 +179,7 @@ func readShelf(dirs []*commitlog.Directory) (shelf, error) {
 	}
 	for _, d := range dirs {
 		for _, kind := range [...]commitlog.Checkpoint{commitlog.RecoveryPoints, commitlog.HighWatermarks, commitlog.LogStarts} {
-			offsets, err := d.ReadCheckpoint(kind)
+			offsets, err := readCheckpoint(fsys, d, kind)
 			if err != nil {
 				return s, err
 			}
@@ -194,6 +194,15 @@ func readShelf(dirs []*commitlog.Directory) (shelf, error) {
 		}
 	}
 	return s, nil
+}
+
+// readCheckpoint takes a file of no bytes for a checkpoint of nothing: Apache Kafka makes its checkpoints so when it first starts, and
+// a kill may leave one at that. In a directory of ours it would be damage.
+func readCheckpoint(fsys env.FS, d *commitlog.Directory, c commitlog.Checkpoint) (map[moldau.TopicPartition]moldau.Offset, error) {
+	if info, err := fsys.Stat(filepath.Join(d.Path(), string(c))); err == nil && info.Size() == 0 {
+		return nil, nil
+	}
+	return d.ReadCheckpoint(c)
 }
 
 // fill makes the plan out of what was read.
