@@ -156,6 +156,9 @@ func (s *segment) setAborted(list []Aborted) error {
 // AbortedIn lists the aborted transactions that have records or their marker from offset from up to upTo, by first
 // offset; an empty list where there are none. It may be called from any goroutine. L-29.
 func (l *Log) AbortedIn(from, upTo moldau.Offset) ([]Aborted, error) {
+	if l.Unwritten() {
+		return []Aborted{}, nil
+	}
 	for {
 		v := l.view.Load()
 		list, err := v.abortedIn(from, upTo)

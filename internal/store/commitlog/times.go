@@ -101,8 +101,11 @@ func (l *Log) LastTimestamp() (moldau.Timestamp, error) {
 	return st.Timestamp, err
 }
 
-// lookup runs fn on the view, and again where a segment of it was dropped meanwhile.
+// lookup runs fn on the view, and again where a segment of it was dropped meanwhile. A log without files has no timestamps.
 func (l *Log) lookup(fn func(v *view) (Stamp, bool, error)) (Stamp, bool, error) {
+	if l.Unwritten() {
+		return Stamp{Timestamp: moldau.NoTimestamp}, false, nil
+	}
 	for {
 		v := l.view.Load()
 		st, ok, err := fn(v)
