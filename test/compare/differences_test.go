@@ -41,8 +41,6 @@ var intended = []difference{
 		"these stay at level 0 until what they switch on is there (X-58)"},
 	{kmsg.ApiVersions, "", `SupportedFeatures\[(group|transaction|share|streams|eligible.leader.replicas)\.version\]`, "", "nothing",
 		"a feature that cannot be switched on is not supported"},
-	{kmsg.FindCoordinator, "coordinators: coordinator of type transaction",
-		`(Coordinators\[.*\]\.)?(NodeID|Host|Port|ErrorCode)`, "", "", "there is no coordinator of transactions yet, and asking for one creates no topic: always COORDINATOR_NOT_AVAILABLE"},
 	{kmsg.FindCoordinator, "coordinators: coordinator of type group",
 		`(Coordinators\[.*\]\.)?(NodeID|Host|Port|ErrorCode)`, "", "", "Kafka tells the first to ask to come again, and makes the topic meanwhile; here they are answered when it is there"},
 	{kmsg.ListGroups, "groups: list.*", `Groups\[refused\]`, "", "nothing", "a member that was refused leaves no group behind"},
