@@ -159,7 +159,7 @@ func (c *conn) handle(f *Frame) error {
 		return p.hangUp
 	}
 	if p.write == nil {
-		c.srv.metrics.observe(head.Key, head.Version, c.srv.opt.Env.Clock.Now().Sub(now))
+		c.srv.metrics.observe(head.Key, head.Version, c.srv.opt.Env.Clock.Now().Sub(now), p.waited)
 		return nil
 	}
 	if !route.Overlap && !p.done() {

@@ -43,7 +43,10 @@ type Metrics struct {
 type RequestMetrics struct {
 	ByVersion [versionsMax]atomic.Int64
 	TotalTime metric.Histogram // from the arrival of the frame to the end of its response
-	Parked    atomic.Int64     // responses that wait now, part of Metrics.Parked
+	// WaitTime is the part of it in which a response waited for its condition, such as replicas or the end of a long poll, and
+	// for those before it; WorkTime is the rest. A long poll makes TotalTime alone say little.
+	WaitTime, WorkTime metric.Histogram
+	Parked             atomic.Int64 // responses that wait now, part of Metrics.Parked
 
 	byCode [codesMax]atomic.Int64
 }
@@ -55,10 +58,12 @@ func (r *RequestMetrics) outcome(code moldau.Code) *atomic.Int64 {
 	return &r.byCode[min(max(int(code), -1)+1, codesMax-1)]
 }
 
-func (m *Metrics) observe(key wire.Key, version int16, took time.Duration) {
+func (m *Metrics) observe(key wire.Key, version int16, took, waited time.Duration) {
 	r := m.Request(key)
 	r.ByVersion[min(int(uint16(version)), versionsMax-1)].Add(1) // ApiVersions is answered below 0, too
 	r.TotalTime.Observe(took)
+	r.WaitTime.Observe(waited)
+	r.WorkTime.Observe(took - waited)
 }
 
 func (m *Metrics) addBudget(listener string, b *Budget) {

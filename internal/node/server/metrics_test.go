@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/moldau/moldau/internal/proto/wire"
 )
@@ -47,4 +48,28 @@ func TestClientsAndWaitingResponsesAreCounted(t *testing.T) {
 			t.Errorf("%d clients at the end", n)
 		}
 	})
+}
+
+// Work and waiting are told apart, where the reader waits and where the writer does: a long poll is no slow request (O-22).
+func TestWaitingIsNotWork(t *testing.T) {
+	for _, overlap := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			work := func() { time.Sleep(time.Second) }
+			h := overPipes(t, routes{wire.Fetch: {Overlap: overlap, Handle: func(*Call) Pending {
+				work()
+				ready := make(chan struct{})
+				time.AfterFunc(5*time.Second, func() { close(ready) })
+				return Later(ready, func(*Reply) { work() }, nil)
+			}}}, nil)
+			nc := h.dial()
+			send(t, nc, request(wire.Fetch, 1, nil))
+			expect(t, nc, 1)
+			nc.Close()
+			h.Close()
+			m := h.Metrics().Request(wire.Fetch)
+			if total, worked, waited := m.TotalTime.Sum(), m.WorkTime.Sum(), m.WaitTime.Sum(); total != 7*time.Second || worked != 2*time.Second || waited != 5*time.Second {
+				t.Errorf("overlap %v: %v in all, %v of work, %v of waiting; want 7s, 2s and 5s", overlap, total, worked, waited)
+			}
+		})
+	}
 }

@@ -21,6 +21,8 @@ type parked struct {
 	version     int16
 	correlation int32
 	arrived     time.Time
+	parkedAt    time.Time     // when it was given to the writer
+	waited      time.Duration // for what it is about, and for the responses before it
 }
 
 // done reports whether the response can be encoded without waiting for anything.
@@ -28,6 +30,7 @@ func (p *parked) done() bool { return p.ready == nil && p.poll == nil }
 
 // awaitNow has the reader itself wait for a response, so that the next request begins after it.
 func (c *conn) awaitNow(p *parked) error {
+	begun := c.srv.opt.Env.Clock.Now()
 	err := c.flush()
 	if err == nil {
 		err = c.await(p)
@@ -36,6 +39,7 @@ func (c *conn) awaitNow(p *parked) error {
 		c.discard(p)
 		return err
 	}
+	p.waited = c.srv.opt.Env.Clock.Now().Sub(begun)
 	p.ready, p.poll = nil, nil
 	return nil
 }
@@ -106,7 +110,7 @@ func (c *conn) encode(p *parked, r *Reply) error {
 func (c *conn) finish(p *parked, size int) {
 	now := c.srv.opt.Env.Clock.Now()
 	c.usedAt.Store(now.UnixNano())
-	c.srv.metrics.observe(p.key, p.version, now.Sub(p.arrived))
+	c.srv.metrics.observe(p.key, p.version, now.Sub(p.arrived), p.waited)
 	c.srv.metrics.BytesOut.Add(int64(size))
 }
 
@@ -145,6 +149,7 @@ func (c *conn) park(p parked) error {
 		c.srv.opt.Env.Go("server responses", func() { c.writeLoop(queue) }) // ends when endQueue closes the queue
 	}
 	c.countParked(p.key, 1)
+	p.parkedAt = c.srv.opt.Env.Clock.Now()
 	select {
 	case c.queue <- p:
 		return nil
@@ -182,6 +187,7 @@ func (c *conn) writeParked(reply *Reply, p *parked) error {
 		c.discard(p)
 		return err
 	}
+	p.waited += c.srv.opt.Env.Clock.Now().Sub(p.parkedAt)
 	if err := c.encode(p, reply); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/moldau/moldau/internal/kit/metric"
 	"github.com/moldau/moldau/internal/node/partition"
 	"github.com/moldau/moldau/internal/node/quorum"
+	"github.com/moldau/moldau/internal/node/server"
 	"github.com/moldau/moldau/internal/proto/wire"
 	"github.com/moldau/moldau/internal/store/commitlog"
 )
@@ -231,7 +232,6 @@ const codesMax moldau.Code = 150
 func (s *scrape) requests() {
 	const (
 		requests = "kafka_network_requestmetrics_requests_total"
-		times    = "kafka_network_requestmetrics_totaltimems"
 		errors   = "kafka_network_requestmetrics_errors_total"
 	)
 	type request struct {
@@ -263,9 +263,17 @@ func (s *scrape) requests() {
 			}
 		}
 	}
-	for _, r := range asked {
-		s.Summary(times, "Milliseconds from the arrival of a request to the end of its response", &s.src.Server().Request(r.key).TotalTime,
-			"request", r.name)
+	for _, time := range [...]struct {
+		name, help string
+		of         func(*server.RequestMetrics) *metric.Histogram
+	}{
+		{"totaltimems", "Milliseconds from the arrival of a request to the end of its response", func(m *server.RequestMetrics) *metric.Histogram { return &m.TotalTime }},
+		{"localtimems", "Milliseconds of work on a request and its response", func(m *server.RequestMetrics) *metric.Histogram { return &m.WorkTime }},
+		{"remotetimems", "Milliseconds in which a response waited for its condition and for those before it", func(m *server.RequestMetrics) *metric.Histogram { return &m.WaitTime }},
+	} {
+		for _, r := range asked {
+			s.Summary("kafka_network_requestmetrics_"+time.name, time.help, time.of(s.src.Server().Request(r.key)), "request", r.name)
+		}
 	}
 }
 

@@ -226,6 +226,8 @@ func TestMetrics(t *testing.T) {
 		`kafka_cluster_partition_insyncreplicascount{topic="views",partition="1"}`:       "1",
 		`kafka_cluster_partition_atminisr{topic="views",partition="1"}`:                  "1",
 		`kafka_cluster_partition_underminisr{topic="views",partition="1"}`:               "0",
+		`kafka_network_requestmetrics_remotetimems_count{request="FetchConsumer"}`:       "0",
+		`kafka_network_requestmetrics_localtimems_count{request="Produce"}`:              "0",
 		`kafka_server_replicamanager_isrshrinks_total`:                                   "0",
 		`kafka_server_replicafetchermanager_maxlag{clientId="Replica"}`:                  "0",
 		`kafka_server_delayedoperationpurgatory_purgatorysize{delayedOperation="Fetch"}`: "0",
