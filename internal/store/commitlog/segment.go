@@ -188,7 +188,7 @@ func (s *segment) indexed(b record.Batch, pos, interval int64) {
 	if s.firstTimestamp == moldau.NoTimestamp {
 		s.firstTimestamp = ts
 	}
-	if int64(ts) > s.maxTimestamp.Load() {
+	if int64(ts) > s.maxTimestamp.Load() && b.Count() > 0 { // a batch that a compaction has emptied has no record of that time
 		s.maxRel = rel
 		s.maxTimestamp.Store(int64(ts))
 	}
