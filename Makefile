@@ -12,7 +12,7 @@ FUZZTIME    ?= 10m
 POWERLOSS_TIME ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo check test race bench fuzz powerloss docs cross clean
+.PHONY: help build demo check test race bench fuzz powerloss plant docs cross clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ fuzz: ## every fuzz target for FUZZTIME each (make fuzz FUZZTIME=30s)
 
 powerloss: ## cut the power under load for POWERLOSS_TIME (make powerloss POWERLOSS_TIME=1h; needs root and /dev/fuse)
 	cd test && POWERLOSS_TIME=$(POWERLOSS_TIME) $(GO) test -v -count=1 -timeout 0 ./powerloss
+
+plant: ## builds one planted bug after another (docs/verification.md) and sees the tests catch it
+	cd test && $(GO) run ./plant
 
 docs: ## docs/ref, written from the code
 	$(GO) test -count=1 -run 'Reference$$' . -rewrite

@@ -270,7 +270,7 @@ func mayBeZero(s *source, gen *ast.GenDecl, v *ast.ValueSpec) bool {
 			continue
 		}
 		for _, c := range doc.List {
-			if strings.HasPrefix(c.Text, "//go:embed ") || strings.Contains(c.Text, "-X main.") || strings.Contains(c.Text, "when first asked for") {
+			if strings.HasPrefix(c.Text, "//go:embed ") || strings.Contains(c.Text, "-X main.") || strings.Contains(c.Text, "/plant.planted=") || strings.Contains(c.Text, "when first asked for") {
 				return true
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/core/replica"
 	"github.com/moldau/moldau/internal/kit/env"
+	"github.com/moldau/moldau/internal/kit/plant"
 	"github.com/moldau/moldau/internal/store/commitlog"
 )
 
@@ -125,7 +126,7 @@ func (p *Partition) leadLocked() (news, error) {
 	}
 	cfg := replica.Config{
 		Self: l.Self, Epoch: l.Epoch, Began: p.clock.Now(), Replicas: l.Replicas, InSync: l.InSync,
-		MinInSync: s.MinInSync, Durable: s.durable(),
+		MinInSync: s.MinInSync, Durable: s.durable() && !plant.Has(plant.AckBeforeSync),
 	}
 	if cfg.Durable {
 		p.flusher.mark(p) // what was appended before is not synced, perhaps

@@ -306,6 +306,26 @@ func TestFailedRetentionAnswersAllWhoWait(t *testing.T) {
 	}
 }
 
+// TestKAFKA5634RetentionStopsAtTheHighWatermark: what is old enough to go and not committed stays, so that the log's start does
+// not pass the high watermark (R8).
+func TestKAFKA5634RetentionStopsAtTheHighWatermark(t *testing.T) {
+	s := durable()
+	s.Log = commitlog.DefaultConfig()
+	s.Log.SegmentBytes, s.Log.RetentionMs, s.Log.DeleteEnabled = 1000, 1, true
+	h := leading(t, s)
+	for _, committed := range []moldau.Offset{0, 3} {
+		for range 3 {
+			h.append(h.batch(1, 900), false, nil, 0)
+		}
+		if _, err := h.Retain(time.Now()); err != nil || h.HighWatermark() != committed || h.Log().Start() != committed {
+			t.Fatalf("retention has moved the start to %d: %v; the high watermark is %d, want %d", h.Log().Start(), err, h.HighWatermark(), committed)
+		}
+		if err := h.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestFailedLookAtOldSegments: retention meets a broken index while somebody waits.
 func TestFailedLookAtOldSegments(t *testing.T) {
 	s := durable()

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/kit/plant"
 	"github.com/moldau/moldau/internal/store/commitlog"
 )
 
@@ -78,6 +79,9 @@ func (p *Partition) readFrom(log *commitlog.Log, r ReadRequest) (ReadResult, err
 	upTo := res.HighWatermark
 	if r.Committed {
 		upTo = res.Stable
+	}
+	if plant.Has(plant.ReadsUncommitted) {
+		upTo = log.End()
 	}
 	if r.At < res.Start || r.At > log.End() {
 		return Refused(moldau.OffsetOutOfRange), nil

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/kit/plant"
 	"github.com/moldau/moldau/internal/proto/record"
 )
 
@@ -472,7 +473,7 @@ func (c *Compaction) judge(b record.Batch) (discard, marker bool) {
 	if !b.IsControl() {
 		return c.txns.data(b), false
 	}
-	if !c.txns.marker(b) {
+	if !c.txns.marker(b) && !plant.Has(plant.MarkerEarly) {
 		return false, false
 	}
 	discard = b.HasDeleteHorizon() && c.passed(b) && b.LastOffset() < c.settled
@@ -496,7 +497,7 @@ func (c *Compaction) stays(b record.Batch, it record.Item) bool {
 
 // passed reports whether the delete horizon of b has passed.
 func (c *Compaction) passed(b record.Batch) bool {
-	return int64(b.BaseTimestamp()) <= c.o.Now.UnixMilli()
+	return int64(b.BaseTimestamp()) <= c.o.Now.UnixMilli() || plant.Has(plant.TombstoneEarly)
 }
 
 // horizon is the delete horizon of tombstones that this pass sees for the first time.
@@ -513,7 +514,7 @@ func (c *Compaction) needed(b record.Batch) bool {
 	}
 	last, live := c.ends[b.ProducerID()]
 	switch {
-	case !live || !b.HasProducer():
+	case !live || !b.HasProducer() || plant.Has(plant.ProducerForgotten):
 		return false
 	case last.data != noOffset:
 		return !b.IsControl() && b.LastOffset() == last.data

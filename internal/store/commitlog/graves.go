@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"sync"
 	"time"
+
+	"github.com/moldau/moldau/internal/kit/plant"
 )
 
 // graveyard is what is on its way out of a log: segments that the view has lost and whose files have their names yet,
@@ -151,6 +153,9 @@ func (l *Log) renameFiles(s *segment) error {
 	for _, ext := range [...]string{logExt, indexExt, timeExt, txnExt} {
 		l.graves.buried++
 		to := fmt.Sprintf("%s%s.%d%s", s.path, ext, l.graves.buried, deletedExt)
+		if plant.Has(plant.DeletedByOldName) {
+			to = s.path + ext
+		}
 		err := l.fsys.Rename(s.path+ext, to)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

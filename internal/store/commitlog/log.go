@@ -10,6 +10,7 @@ import (
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/kit/env"
 	"github.com/moldau/moldau/internal/kit/must"
+	"github.com/moldau/moldau/internal/kit/plant"
 	"github.com/moldau/moldau/internal/proto/record"
 	"github.com/moldau/moldau/internal/store/filecache"
 )
@@ -139,6 +140,9 @@ func (l *Log) append(b record.Batch, end boundary) (Appended, error) {
 	}
 
 	s := v.active()
+	if plant.Has(plant.ProducersBeforeWrite) && b.HasProducer() {
+		l.producers.replay(b, now)
+	}
 	if err := l.write(s, b, end.pos); err != nil {
 		return Appended{}, l.refuse(fmt.Errorf("append to log %v at offset %d: %w", l.partition, end.next, err))
 	}

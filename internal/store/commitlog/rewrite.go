@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/moldau/moldau/internal/kit/env"
+	"github.com/moldau/moldau/internal/kit/plant"
 	"github.com/moldau/moldau/internal/proto/record"
 	"github.com/moldau/moldau/internal/store/filecache"
 )
@@ -302,6 +303,9 @@ func (w *rewrite) settle() error {
 func (w *rewrite) rename(from, to string) error {
 	if err := w.l.fsys.Rename(w.seg.path+from, w.seg.path+to); err != nil {
 		return undone(err, nothing)
+	}
+	if plant.Has(plant.SwapUnsynced) {
+		return nil
 	}
 	return unopened(w.l.fsys.SyncDir(w.l.dir))
 }

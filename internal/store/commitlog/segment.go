@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/kit/plant"
 	"github.com/moldau/moldau/internal/proto/record"
 	"github.com/moldau/moldau/internal/store/filecache"
 )
@@ -193,6 +194,9 @@ func (s *segment) indexed(b record.Batch, pos, interval int64) {
 		s.maxTimestamp.Store(int64(ts))
 	}
 	if s.sinceIndex > interval {
+		if plant.Has(plant.IndexOffByOne) {
+			pos += int64(b.Size())
+		}
 		s.offsets.mem.Load().add(offsetEntry{rel, int32(pos)})
 		s.addTime()
 		s.sinceIndex = 0

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/kit/plant"
 	"github.com/moldau/moldau/internal/proto/record"
 )
 
@@ -144,7 +145,7 @@ func (l *Log) searchSegment(v *view, i int, ts moldau.Timestamp, upTo moldau.Off
 	defer l.pools.pages.put(pg)
 	end := v.bounds(i)
 	// All batches up to that of the last entry below ts are older than ts.
-	e, older, err := s.times.search(s.fsys, pg.index[:], 0.5, func(e timeEntry) bool { return e.ts < ts })
+	e, older, err := s.times.search(s.fsys, pg.index[:], 0.5, func(e timeEntry) bool { return e.ts < ts || plant.Has(plant.TimestampOffByOne) && e.ts == ts })
 	if err != nil {
 		return st, false, err
 	}

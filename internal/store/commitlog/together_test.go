@@ -149,3 +149,31 @@ func TestFlushTogetherThatFails(t *testing.T) {
 		t.Errorf("the next flush: %v", err)
 	}
 }
+
+// TestAppendDuringSync: what is appended while a sync is under way may have missed it, and is left to the next one. L1.
+func TestAppendDuringSync(t *testing.T) {
+	for kind, flush := range map[string]func(*neighbours) error{
+		"sync":       func(s *neighbours) error { _, err := s.logs[0].Flush(); return err },
+		"syncvolume": func(s *neighbours) error { return FlushTogether(s.volume, s.logs)[0] },
+	} {
+		t.Run(kind, func(t *testing.T) {
+			s := newNeighbours(t, 1)
+			s.append(0, 2)
+			s.fs.Hook = func(op memfs.Op) error {
+				if op.Kind == kind {
+					s.fs.Hook = nil
+					s.append(0, 1)
+				}
+				return nil
+			}
+			for _, durable := range []moldau.Offset{2, 3} {
+				if err := flush(s); err != nil {
+					t.Fatal(err)
+				}
+				if l := s.logs[0]; l.RecoveryPoint() != durable || l.Unsynced() > 0 != (durable < 3) {
+					t.Errorf("recovery point %d, want %d of %d; %d bytes unsynced", l.RecoveryPoint(), durable, l.End(), l.Unsynced())
+				}
+			}
+		})
+	}
+}

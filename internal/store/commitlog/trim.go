@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/kit/plant"
 	"github.com/moldau/moldau/internal/store/filecache"
 )
 
@@ -64,7 +65,7 @@ func (l *Log) retain(now time.Time, highWatermark moldau.Offset) (res Retained, 
 walk:
 	for ; n < len(v.segs); n++ {
 		end := v.bounds(n)
-		if end.next > highWatermark || end.pos == 0 && n == len(v.segs)-1 {
+		if end.next > highWatermark && !plant.Has(plant.RetentionAboveCommitted) || end.pos == 0 && n == len(v.segs)-1 {
 			break
 		}
 		old, err := cfg.expired(v.segs[n], now)
@@ -279,6 +280,9 @@ func (l *Log) forget(s *segment) error {
 	}
 	l.setEpochs(l.epochs.Load().truncateTo(s.next))
 	segs := l.view.Load().segs
+	if plant.Has(plant.TruncationKeepsProducers) {
+		return l.makeDurable(s.next)
+	}
 	if err := l.loadProducers(new(scanner), segs, s.base, s.next, func(string, ...any) {}); err != nil {
 		return err
 	}
