@@ -207,28 +207,16 @@ func (c *Compaction) openDirty() error {
 // collectKeys notes the keys of some batches of the dirty part.
 func (c *Compaction) collectKeys() (Stage, error) {
 	for c.moved < int64(c.o.BufferBytes) {
-		if c.reading == nil {
-			err := c.openDirty()
-			if errors.Is(err, io.EOF) {
-				return Working, c.beginCopy()
-			}
-			if err != nil {
-				return Working, err
-			}
-		}
-		s := c.reading
-		b, err := c.next(s)
+		b, err := c.next(c.openDirty)
 		if errors.Is(err, io.EOF) {
-			c.close()
-			c.at++
-			continue
+			return Working, c.beginCopy()
 		}
 		if err != nil {
 			return Working, err
 		}
 		full, err := c.note(b)
 		if err != nil {
-			return Working, inSegment(s, c.sc.pos, err)
+			return Working, inSegment(c.reading, c.sc.pos, err)
 		}
 		if full {
 			return Working, c.beginCopy()
@@ -238,8 +226,26 @@ func (c *Compaction) collectKeys() (Stage, error) {
 	return Working, nil
 }
 
-// next returns the whole batch at the scanner, checked; io.EOF at the segment's end. It is valid until the next call.
-func (c *Compaction) next(s *segment) (record.Batch, error) {
+// next returns the batch at the scanner, which it moves to the next segment at the end of one: open begins to read that, and its
+// error, io.EOF where there is none, is returned. The batch is valid until the next call.
+func (c *Compaction) next(open func() error) (record.Batch, error) {
+	for {
+		if c.reading == nil {
+			if err := open(); err != nil {
+				return nil, err
+			}
+		}
+		b, err := c.whole(c.reading)
+		if !errors.Is(err, io.EOF) {
+			return b, err
+		}
+		c.close()
+		c.at++
+	}
+}
+
+// whole returns the whole batch at the scanner, checked; io.EOF at the end of the segment s.
+func (c *Compaction) whole(s *segment) (record.Batch, error) {
 	c.sc.full = true
 	b, err := c.sc.header()
 	if err == nil {
@@ -376,31 +382,27 @@ func (s *segment) indexSizes() (offsets, times int64, err error) {
 	return o.size, t.size, nil
 }
 
+// openGrouped begins to read the next segment of the group; io.EOF behind the last, errDropped as of open.
+func (c *Compaction) openGrouped() error {
+	if c.at == len(c.group) {
+		return io.EOF
+	}
+	return c.open(c.group[c.at])
+}
+
 // copySome copies what stays of some batches.
 func (c *Compaction) copySome() (Stage, error) {
 	for c.moved < int64(c.o.BufferBytes) {
-		if c.reading == nil && c.at == len(c.group) {
+		b, err := c.next(c.openGrouped)
+		switch {
+		case errors.Is(err, io.EOF):
 			return c.endGroup()
-		}
-		if c.reading == nil {
-			err := c.open(c.group[c.at])
-			if errors.Is(err, errDropped) {
-				return Working, c.giveUp()
-			}
-			if err != nil {
-				return Working, err
-			}
-		}
-		s := c.reading
-		b, err := c.next(s)
-		if errors.Is(err, io.EOF) {
-			c.close()
-			c.at++
-			continue
-		}
-		if err != nil {
+		case errors.Is(err, errDropped):
+			return Working, c.giveUp()
+		case err != nil:
 			return Working, err
 		}
+		s := c.reading
 		kept, err := c.sift(b)
 		if err != nil {
 			return Working, inSegment(s, c.sc.pos, damaged(err))

@@ -1,6 +1,8 @@
 package commitlog_test
 
 import (
+	"encoding/binary"
+	"slices"
 	"testing"
 	"time"
 
@@ -146,5 +148,41 @@ func TestKAFKA6834LargeBatch(t *testing.T) {
 	w.compactAll(t)
 	if n := w.recordsOf("large"); n != 1 {
 		t.Errorf("%d large records are left", n)
+	}
+}
+
+// TestEmptiedBatchHasNoTime: the time index of a compacted segment leads to records, not to a batch that was kept without any. One of
+// Apache Kafka's counts the time of such a batch, which is no damage.
+func TestEmptiedBatchHasNoTime(t *testing.T) {
+	w := compactedWorld(t, 250)
+	kept := moldau.Timestamp(w.now.UnixMilli())
+	for _, key := range []string{"kept", "again"} { // the second, the last of its segment, is superseded in the next one
+		w.keyed(t, 0, key, 50)
+		w.now = w.now.Add(time.Second)
+	}
+	emptied := kept + 1000
+	w.keyed(t, 0, "again", 150)
+	w.keyed(t, 0, "again", 150)
+	w.compactAll(t)
+	if len(w.entries) < 2 || len(w.entries[1].records) > 0 || w.log.Segments()[0].Next != 2 {
+		t.Fatalf("the last batch of the first segment has not been emptied: %+v", w.log.Segments())
+	}
+	path := dir + "00000000000000000000.timeindex"
+	times, err := ReadTimeIndex(w.fs, path)
+	if err != nil || len(times) != 1 || times[0] != (TimeEntry{kept, 0}) {
+		t.Errorf("the time index is %v, %v, want the record's, %d at 0", times, err, kept)
+	}
+	if err := w.closeAndVerify(); err != nil {
+		t.Error(err)
+	}
+	for ts, fine := range map[moldau.Timestamp]bool{emptied: true, emptied + 1: false} {
+		poke(t, w.fs, "00000000000000000000.timeindex", func([]byte) []byte {
+			b := binary.BigEndian.AppendUint64(nil, uint64(ts))
+			return binary.BigEndian.AppendUint32(b, 1)
+		})
+		found := slices.DeleteFunc(w.verify(t, true).Findings, func(f Finding) bool { return f.Kind == Leftover })
+		if fine != (len(found) == 0) {
+			t.Errorf("an entry with time %d: %+v", ts, found)
+		}
 	}
 }

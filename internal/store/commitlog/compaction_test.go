@@ -59,7 +59,7 @@ func compactALot(seed uint64) (Compacted, error) {
 			return w.done, fmt.Errorf("after it: %w", err)
 		}
 	}
-	return w.done, nil
+	return w.done, w.closeAndVerify()
 }
 
 // TestCrashInCompaction loses the power at each change that a pass makes to the disk, with each of several outcomes, and again in

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/moldau/moldau"
@@ -440,6 +441,23 @@ func (w *world) crash(keep memfs.Keep, seed uint64) error {
 // check compares all that can be asked.
 func (w *world) check(pick chooser) error {
 	return errors.Join(w.checkReads(pick), w.checkTimes(pick), w.checkEpochs(), w.checkProducers())
+}
+
+// closeAndVerify closes the log, in which Verify has nothing to find then.
+func (w *world) closeAndVerify() error {
+	point := w.log.RecoveryPoint()
+	if err := w.log.Close(); err != nil {
+		return err
+	}
+	report, err := Verify(VerifyOptions{
+		FS: w.fs, Dir: strings.TrimSuffix(dir, "/"), RecoveryPoint: point, Clean: true, LogStart: w.start, LogStartKnown: true, Compacted: w.compacted,
+	})
+	for _, f := range report.Findings {
+		if f.Kind != Leftover {
+			err = errors.Join(err, fmt.Errorf("a log without a fault: %s in %s: %s", f.Kind, f.File, f.What))
+		}
+	}
+	return err
 }
 
 // visible is the batches from the one that contains at on, below upTo.

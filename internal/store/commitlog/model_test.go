@@ -39,6 +39,9 @@ func TestModel(t *testing.T) {
 				t.Fatalf("%s: %v", name, err)
 			}
 		}
+		if err := w.closeAndVerify(); err != nil {
+			t.Fatal(err)
+		}
 	})
 }
 

@@ -92,6 +92,7 @@ type VerifyOptions struct {
 // go on reading; what is wrong with the files is a finding.
 func Verify(o VerifyOptions) (LogReport, error) {
 	v := &verifier{o: o, in: Inspector{Read: o.Read}, report: LogReport{Dir: o.Dir}, epoch: moldau.NoEpoch}
+	v.aborted.lose()
 	segments, others, err := SegmentFiles(o.FS, o.Dir)
 	if err != nil {
 		return v.report, err
@@ -127,6 +128,7 @@ type verifier struct {
 	epochsErr error
 	noted     bool // a start has found the log damaged
 	misled    bool // the epochs were found to differ from a batch's
+	aborted   abortedCheck
 }
 
 func (v *verifier) add(f Finding) { v.report.Findings = append(v.report.Findings, f) }
@@ -148,14 +150,16 @@ func (v *verifier) segment(s SegmentFile, next moldau.Offset) error {
 	last := next == math.MaxInt64
 	var bad []Stretch
 	check := newIndexCheck(v.o.FS, s)
+	v.aborted.markers = nil
 	end, epoch, err := v.in.Segment(f, s.Size, s.Base, v.epoch, func(pos int64, b record.Batch) error {
 		v.report.Batches++
 		v.report.Records += int64(b.Count())
 		v.report.Bytes += int64(b.Size())
 		check.batch(pos, b)
+		v.aborted.batch(b)
 		v.checkEpoch(b)
 		return nil
-	}, func(st Stretch) error { bad = append(bad, st); return nil })
+	}, func(st Stretch) error { bad = append(bad, st); v.aborted.lose(); return nil })
 	if err != nil {
 		return err
 	}
@@ -235,8 +239,11 @@ func (v *verifier) indexes(s SegmentFile, check *indexCheck) {
 			}
 		}
 	}
-	if _, err := ReadAborted(v.o.FS, stem+txnExt); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	list, err := ReadAborted(v.o.FS, stem+txnExt)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		v.about(BadAborted, stem+txnExt, "%v", err)
+	} else if problem := v.aborted.problem(list); problem != "" {
+		v.about(BadAborted, stem+txnExt, "%s", problem)
 	}
 }
 
@@ -307,12 +314,13 @@ type indexCheck struct {
 	late    string
 	nextOff int
 	nextTim int
-	highest moldau.Timestamp
+	highest moldau.Timestamp // of records
+	emptied moldau.Timestamp // of batches that a compaction has emptied, whose times Apache Kafka counts
 }
 
 func newIndexCheck(fsys env.FS, s SegmentFile) *indexCheck {
 	stem := strings.TrimSuffix(s.Path, logExt)
-	c := &indexCheck{highest: moldau.NoTimestamp}
+	c := &indexCheck{highest: moldau.NoTimestamp, emptied: moldau.NoTimestamp}
 	var err error
 	if c.offsets, err = ReadIndex(fsys, stem+indexExt); err != nil {
 		c.noIndex = err.Error()
@@ -329,9 +337,13 @@ func (c *indexCheck) batch(pos int64, b record.Batch) {
 			c.wrong = fmt.Sprintf("entry %d points to offset %d at byte %d, where no batch ends with that", c.nextOff, e.Offset, e.Position)
 		}
 	}
-	c.highest = max(c.highest, b.MaxTimestamp())
+	if b.Count() > 0 {
+		c.highest = max(c.highest, b.MaxTimestamp())
+	} else {
+		c.emptied = max(c.emptied, b.MaxTimestamp())
+	}
 	for ; c.nextTim < len(c.times) && c.times[c.nextTim].Offset <= b.LastOffset(); c.nextTim++ {
-		if e := c.times[c.nextTim]; c.late == "" && e.Timestamp != c.highest {
+		if e := c.times[c.nextTim]; c.late == "" && e.Timestamp != c.highest && e.Timestamp != max(c.highest, c.emptied) {
 			c.late = fmt.Sprintf("entry %d says that the highest timestamp up to offset %d is %d, it is %d", c.nextTim, e.Offset, e.Timestamp, c.highest)
 		}
 	}
