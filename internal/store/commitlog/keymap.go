@@ -9,7 +9,7 @@ import (
 )
 
 // keyMap tells for each key of a stretch of a log at which offset it occurs last (L-61). Keys are known by a keyed hash of 128
-// bits, so that an entry takes 24 bytes whatever the key's length (docs/adr/0011-compaction.md says why that loses nothing).
+// bits, so that an entry takes 24 bytes whatever the key's length (docs/adr/0013-compaction.md says why that loses nothing).
 //
 // The table is open and sorted by hash: an entry stands at the place that its hash is the share of, or as little behind as there is
 // room. A search for a key that is not there ends at the first larger hash, which keeps it short in a table that is nine tenths full.
