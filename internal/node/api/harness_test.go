@@ -151,6 +151,16 @@ func (h *harness) commit(decide func(*metadata.Image) []schema.Record) {
 	}
 }
 
+// durable gives topics made from now on flush.messages=1.
+func (h *harness) durable() {
+	usual := h.settings
+	h.settings = func(topic string) *partition.Settings {
+		s := usual(topic)
+		s.FlushMessages = 1
+		return s
+	}
+}
+
 func (h *harness) lead(s metadata.BecomeLeader) {
 	tp := moldau.TopicPartition{Topic: s.Topic, Partition: s.Partition}
 	p := h.Partitions.Get(s.TopicID, s.Partition)

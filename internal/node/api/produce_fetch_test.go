@@ -10,7 +10,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/moldau/moldau"
-	"github.com/moldau/moldau/internal/node/partition"
 	"github.com/moldau/moldau/internal/proto/record"
 	"github.com/moldau/moldau/internal/store/commitlog"
 )
@@ -321,12 +320,7 @@ func TestRequestsWaitForRecovery(t *testing.T) {
 // In durable mode (flush.messages=1) acks=all waits for the sync, and nobody reads before it.
 func TestDurableProduceWaitsForFlush(t *testing.T) {
 	h := newHarness(t)
-	usual := h.settings
-	h.settings = func(topic string) *partition.Settings {
-		s := usual(topic)
-		s.FlushMessages = 1
-		return s
-	}
+	h.durable()
 	id := h.createTopic("t", 1)
 	req := produceRequest("t", 0, -1, batchOf(t, "a"))
 	req.SetVersion(9)
@@ -349,12 +343,7 @@ func TestDurableProduceWaitsForFlush(t *testing.T) {
 // after a restart no end is told that is below one that was told before it.
 func TestEndIsUnknownUntilSynced(t *testing.T) {
 	h := newHarness(t)
-	usual := h.settings
-	h.settings = func(topic string) *partition.Settings {
-		s := usual(topic)
-		s.FlushMessages = 1
-		return s
-	}
+	h.durable()
 	h.holdOpening = true
 	id := h.createTopic("t", 1)
 	p := h.Partitions.Get(id, 0)
@@ -401,12 +390,7 @@ func TestEndIsUnknownUntilSynced(t *testing.T) {
 // Without a flush the answer is a time-out: the outcome is unknown.
 func TestDurableProduceTimesOut(t *testing.T) {
 	h := newHarness(t)
-	usual := h.settings
-	h.settings = func(topic string) *partition.Settings {
-		s := usual(topic)
-		s.FlushMessages = 1
-		return s
-	}
+	h.durable()
 	h.createTopic("t", 1)
 	req := produceRequest("t", 0, -1, batchOf(t, "a"))
 	req.TimeoutMillis = 20

@@ -72,6 +72,8 @@ type FS struct {
 	// Capacity is how many bytes all files together may have, 0 for no limit. A write beyond it is cut short and fails with
 	// ENOSPC.
 	Capacity int64
+	// SyncTime is how long a sync of a file, a directory or the volume takes before anything is durable.
+	SyncTime time.Duration
 	// Now gives files their modification time; nil: they all have the zero time.
 	Now func() time.Time
 
@@ -94,10 +96,15 @@ func (f *FS) Opened() int {
 }
 
 func (f *FS) ask(op Op) error {
-	if f.Hook == nil {
-		return nil
+	if f.Hook != nil {
+		if err := f.Hook(op); err != nil {
+			return err
+		}
 	}
-	return f.Hook(op)
+	if f.SyncTime > 0 && (op.Kind == "sync" || op.Kind == "syncdir" || op.Kind == "syncvolume") {
+		time.Sleep(f.SyncTime)
+	}
+	return nil
 }
 
 func fail(op, name string, err error) error { return &fs.PathError{Op: op, Path: name, Err: err} }
