@@ -47,6 +47,8 @@ type node struct {
 	data     []byte           // of a file
 	durable  []byte           // as of its last sync
 	modified time.Time
+	syncs    int // begun
+	hardened int // the latest that has ended
 }
 
 // disk is the whole file system.
@@ -71,12 +73,21 @@ func (d *disk) newNode(dir bool) *node {
 	return n
 }
 
-// sync makes the node durable: the content of a file, or the names in a directory.
-func (n *node) sync() {
-	if n.dir {
-		n.synced = maps.Clone(n.names)
-	} else {
-		n.durable = slices.Clone(n.data)
+// sync returns what makes the node durable as it is now: the content of a file, or the names in a directory. Of several that are
+// under way the latest counts.
+func (n *node) sync() (harden func()) {
+	n.syncs++
+	at, names, data := n.syncs, maps.Clone(n.names), slices.Clone(n.data)
+	return func() {
+		if at < n.hardened {
+			return
+		}
+		n.hardened = at
+		if n.dir {
+			n.synced = names
+		} else {
+			n.durable = data
+		}
 	}
 }
 
@@ -121,13 +132,13 @@ func (d *disk) survivor(n *node, m mode, r *rand.Rand, done map[*node]*node) *no
 	done[n] = left
 	if !n.dir {
 		left.data = n.survivingData(m, r)
-		left.sync()
+		left.sync()()
 		return left
 	}
 	for name, child := range n.survivingNames(m, r) {
 		left.names[name] = d.survivor(child, m, r, done)
 	}
-	left.sync()
+	left.sync()()
 	return left
 }
 
@@ -220,6 +231,6 @@ func otherBoot(n *node, r *rand.Rand) {
 			}
 		}
 		child.data = bytes.Join(lines, nil)
-		child.sync()
+		child.sync()()
 	}
 }

@@ -3,6 +3,7 @@ package powerloss
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"syscall"
 	"time"
 
@@ -159,11 +160,24 @@ func (i *inode) Write(_ context.Context, _ fs.FileHandle, p []byte, off int64) (
 	return uint32(len(p)), 0
 }
 
+// Fsync takes as long as a disk may, now and then very long: who does not wait for it is found out. What is written meanwhile it does
+// not cover.
 func (i *inode) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno {
 	i.disk.mu.Lock()
+	harden := i.node.sync()
+	i.disk.mu.Unlock()
+	time.Sleep(latency())
+	i.disk.mu.Lock()
 	defer i.disk.mu.Unlock()
-	i.node.sync()
+	harden()
 	return 0
+}
+
+func latency() time.Duration {
+	if rand.IntN(20) == 0 {
+		return rand.N(50 * time.Millisecond)
+	}
+	return rand.N(3 * time.Millisecond)
 }
 
 func (i *inode) Getattr(_ context.Context, _ fs.FileHandle, out *fuse.AttrOut) syscall.Errno {
