@@ -24,7 +24,7 @@ type describedGroup struct {
 	Coordinator  int32             `json:"coordinator"`
 	Members      []describedMember `json:"members"`
 	Partitions   []groupPartition  `json:"partitions"`
-	LagRecords   int64             `json:"lagRecords"`
+	LagRecords   int64             `json:"lagRecords"` // of the partitions that have one
 }
 
 type describedMember struct {
@@ -122,6 +122,23 @@ func (cl *client) describeGroup(ctx context.Context, name string, now time.Time)
 	return g, err
 }
 
+// lag is the records that are left, of the partitions of which that is known.
+func (g *describedGroup) lag() string {
+	unknown := int64(0)
+	for _, p := range g.Partitions {
+		if p.Lag == nil {
+			unknown++
+		}
+	}
+	switch {
+	case unknown == 0:
+		return plural(g.LagRecords, "record")
+	case unknown == int64(len(g.Partitions)):
+		return "unknown, nothing is committed or no end is known"
+	}
+	return plural(g.LagRecords, "record") + ", not counting " + plural(unknown, "partition") + " without a committed offset or a known end"
+}
+
 // measureLag fills in how far the group is in the partitions that it has committed or been assigned.
 func (cl *client) measureLag(ctx context.Context, g *describedGroup, assigned map[string]map[int32]string, now time.Time) error {
 	responses, err := cl.admin.FetchOffsets(ctx, g.Name)
@@ -191,7 +208,7 @@ func (g describedGroup) write(w io.Writer) {
 		"protocol", orDash(g.Protocol),
 		"coordinator", strconv.Itoa(int(g.Coordinator)),
 		"members", strconv.Itoa(len(g.Members)),
-		"lag", plural(g.LagRecords, "record"),
+		"lag", g.lag(),
 	)
 	if len(g.Partitions) > 0 {
 		fmt.Fprintln(w)

@@ -62,6 +62,22 @@ func (s shell) describeGroup(name string) describedGroup {
 	return groups[0]
 }
 
+// What was never committed is no lag of 0.
+func TestLagOfWhatWasNotCommitted(t *testing.T) {
+	three := int64(3)
+	known, unknown := groupPartition{Lag: &three}, groupPartition{}
+	for want, g := range map[string]describedGroup{
+		"0 records": {},
+		"3 records": {LagRecords: 3, Partitions: []groupPartition{known}},
+		"3 records, not counting 1 partition without a committed offset or a known end": {LagRecords: 3, Partitions: []groupPartition{known, unknown}},
+		"unknown, nothing is committed or no end is known":                              {Partitions: []groupPartition{unknown, unknown}},
+	} {
+		if got := g.lag(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 func TestGroupUsage(t *testing.T) {
 	s := newShell(t, "MOLDAU_BOOTSTRAP="+deadAddress)
 	for _, args := range [][]string{
