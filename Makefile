@@ -9,10 +9,11 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 LDFLAGS     := -s -w -X main.version=$(VERSION)
 FUZZTIME    ?= 10m
+SOAK_CHECKS ?= 10000
 POWERLOSS_TIME ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo check test race bench fuzz powerloss plant docs cross clean
+.PHONY: help build demo check test race bench fuzz soak powerloss plant docs cross clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +32,8 @@ check: ## the quick loop: format, vet, staticcheck, the rules of the house, shor
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) test -short ./...
 
+# The property tests draw the same cases in every run, so that a commit is green or is not. `make soak` draws new ones.
+test: export RAPID_SEED ?= 1
 test: ## all tests: ours, then real clients and Apache Kafka against the built broker (progress is printed)
 	$(GO) test ./...
 	cd test && $(GO) test -v -p 1 -count=1 -timeout 30m ./...
@@ -48,6 +51,9 @@ fuzz: ## every fuzz target for FUZZTIME each (make fuzz FUZZTIME=30s)
 		echo "== $$target in $$pkg, $(FUZZTIME)"; \
 		(cd "$$pkg" && $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) .) || exit 1; \
 	done
+
+soak: ## the property tests with new cases, SOAK_CHECKS of each (make soak SOAK_CHECKS=100000)
+	RAPID_CHECKS=$(SOAK_CHECKS) $(GO) test -count=1 -timeout 0 $$(grep -rl --include=*_test.go '"pgregory.net/rapid"' cmd internal | xargs -n 1 dirname | sort -u | sed 's|^|./|')
 
 powerloss: ## cut the power under load for POWERLOSS_TIME (make powerloss POWERLOSS_TIME=1h; needs root and /dev/fuse)
 	cd test && POWERLOSS_TIME=$(POWERLOSS_TIME) $(GO) test -v -count=1 -timeout 0 ./powerloss

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/kit/env/memfs"
 	"github.com/moldau/moldau/internal/proto/record"
 	. "github.com/moldau/moldau/internal/store/commitlog"
 )
@@ -14,7 +15,16 @@ import (
 // keyed appends a batch with one record; an empty value is a tombstone.
 func (w *world) keyed(t *testing.T, base moldau.Offset, key string, size int) {
 	t.Helper()
+	w.keyedBy(t, -1, base, key, size)
+}
+
+// keyedBy is keyed by producer id (none: -1).
+func (w *world) keyedBy(t *testing.T, id moldau.ProducerID, base moldau.Offset, key string, size int) {
+	t.Helper()
 	b := record.NewBuilder(0)
+	if id >= 0 {
+		b.ProducerID, b.ProducerEpoch, b.BaseSequence, b.Transactional = id, 0, w.seq[id], id >= 100
+	}
 	r := record.Record{Timestamp: moldau.Timestamp(w.now.UnixMilli()), Key: []byte(key)}
 	if size > 0 {
 		r.Value = make([]byte, size)
@@ -30,7 +40,7 @@ func (w *world) keyed(t *testing.T, base moldau.Offset, key string, size int) {
 	raw.SetLeaderEpoch(w.epoch)
 	a, err := w.log.AppendAs(raw)
 	if err == nil {
-		err = w.appended(e, a, -1)
+		err = w.appended(e, a, id)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -148,6 +158,53 @@ func TestKAFKA6834LargeBatch(t *testing.T) {
 	w.compactAll(t)
 	if n := w.recordsOf("large"); n != 1 {
 		t.Errorf("%d large records are left", n)
+	}
+}
+
+// A record is not superseded by that of a transaction whose marker a power loss can take away: the transaction may end otherwise then.
+func TestCompactionWaitsForDurableMarkers(t *testing.T) {
+	w := compactedWorld(t, 300)
+	const id = 100
+	w.keyed(t, 0, "balance", 20)
+	w.keyedBy(t, id, 0, "balance", 30)
+	for range 3 {
+		w.keyed(t, 0, "other", 200)
+	}
+	if err := w.flush(nil); err != nil {
+		t.Fatal(err)
+	}
+	w.point = w.log.RecoveryPoint()
+	if err := w.endTransaction(id, true); err != nil {
+		t.Fatal(err)
+	}
+	pass := func() {
+		t.Helper()
+		if err := w.pass(w.point, 1000, func() error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pass()
+	if n := w.recordsOf("balance"); n != 2 {
+		t.Fatalf("%d records of the key are left while the marker is not durable, want both", n)
+	}
+	if err := w.crash(memfs.None, 1); err != nil {
+		t.Fatal(err)
+	}
+	if first, open := w.log.FirstUnstable(w.end()); !open || first != 1 {
+		t.Fatalf("after the power loss the first unstable offset is %d %v, want that of the transaction, 1", first, open)
+	}
+	if err := w.endTransaction(id, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.flush(nil); err != nil {
+		t.Fatal(err)
+	}
+	pass()
+	if err := w.check(seeded(1)); err != nil {
+		t.Fatal(err)
+	}
+	if facts, _ := w.latest(w.entries); len(facts["balance"].value) != 20 {
+		t.Errorf("the balance that is left has %d bytes, want the 20 from before the transaction", len(facts["balance"].value))
 	}
 }
 

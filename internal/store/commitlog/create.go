@@ -18,6 +18,7 @@ func New(o Options) *Log {
 	s := newSegment(l.fsys, l.dir, 0)
 	s.clearIndexes()
 	l.producers.reset(0)
+	l.noteOpen()
 	l.snapshotDurable = noOffset
 	l.epochsSaved = l.epochs.Load()
 	l.view.Store(&view{0, []*segment{s}, newTail(1, boundary{})})

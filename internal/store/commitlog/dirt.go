@@ -2,6 +2,7 @@ package commitlog
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/moldau/moldau"
@@ -36,8 +37,20 @@ func (d Dirt) Overdue(now time.Time, maxLagMs int64) bool {
 // goroutine.
 func (l *Log) FirstDirty() moldau.Offset { return moldau.Offset(l.firstDirty.Load()) }
 
-// Dirt tells what may be cleaned below limit: whole sealed segments without a record younger than min.compaction.lag.ms (L-60). A
-// first dirty offset that the log cannot have is repaired: the whole log is dirty then. It may be called from any goroutine.
+// noteOpen publishes where the earliest open transaction begins. A flush that has read it, and then the log's end, makes the markers
+// of all transactions durable that began before: firstOpen falls before a first batch is seen, and rises after a marker is.
+func (l *Log) noteOpen() {
+	first := moldau.Offset(math.MaxInt64)
+	if open := l.producers.open; len(open) > 0 {
+		first = open[0].first
+	}
+	l.firstOpen.Store(int64(first))
+}
+
+// Dirt tells what may be cleaned below limit: whole sealed segments without a record younger than min.compaction.lag.ms (L-60), and
+// where each transaction has its marker durably, also when that lies above limit: or else a power loss could undo a transaction whose
+// records have replaced others. A first dirty offset that the log cannot have is repaired: the whole log is dirty then. It may be
+// called from any goroutine.
 // limit: the last stable offset, or the checkpointed recovery point where that is less.
 func (l *Log) Dirt(now time.Time, limit moldau.Offset) (Dirt, error) {
 	for {
@@ -56,6 +69,7 @@ func (l *Log) dirtOf(v *view, now time.Time, limit moldau.Offset) (Dirt, error) 
 	d := Dirt{From: l.dirtyFrom(v), Oldest: moldau.NoTimestamp}
 	d.To = d.From
 	cfg := l.cfg.Load()
+	limit = min(limit, moldau.Offset(l.settled.Load()))
 	cleanable := true
 	for i, s := range v.segs[:len(v.segs)-1] {
 		if s.next <= d.From {

@@ -369,7 +369,7 @@ func (w *world) relearn() {
 	for _, e := range w.entries {
 		if id := e.raw.ProducerID(); id >= 0 && !e.raw.IsControl() {
 			w.seq[id] = e.raw.LastSequence() + 1
-			w.open[id] = id >= 100
+			w.open[id] = id >= 100 && e.raw.Count() > 0 // a batch is emptied when its transaction has ended, and the marker may go then
 		} else if id >= 0 {
 			w.open[id] = false
 		}

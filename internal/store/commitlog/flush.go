@@ -75,6 +75,7 @@ func FlushTogether(volume env.Volume, logs []*Log) []error {
 type flush struct {
 	view    *view
 	end     moldau.Offset // what comes later is not covered by the sync
+	settled moldau.Offset // as it will be
 	written int64         // as Log.written was before
 	names   bool          // the directory has names to sync
 }
@@ -89,6 +90,11 @@ func (l *Log) flushLocked() (err error) {
 	durable := l.RecoveryPoint()
 	for i, s := range f.view.segs {
 		if sealed := i < len(f.view.segs)-1; f.view.bounds(i).next > durable || sealed && !s.indexesSynced() {
+			if sealed {
+				if err := l.syncSnapshotFile(f.view.segs[i+1].base); err != nil {
+					return unopened(err)
+				}
+			}
 			if err := l.syncSegment(s, sealed); err != nil {
 				return err
 			}
@@ -109,8 +115,9 @@ func (l *Log) flushLocked() (err error) {
 
 // beginFlush notes what a sync from now on covers.
 func (l *Log) beginFlush() flush {
-	f := flush{written: l.written.Load(), view: l.view.Load(), names: l.namesDirty.Swap(false)}
+	f := flush{settled: moldau.Offset(l.firstOpen.Load()), written: l.written.Load(), view: l.view.Load(), names: l.namesDirty.Swap(false)}
 	f.end = f.view.tail.end().next
+	f.settled = min(f.settled, f.end)
 	return f
 }
 
@@ -130,6 +137,7 @@ func (l *Log) endFlush(f flush) {
 	if int64(f.end) > l.recoveryPoint.Load() {
 		l.recoveryPoint.Store(int64(f.end))
 	}
+	l.settled.Store(int64(f.settled))
 }
 
 // syncedAll notes that all files are durable. Those of sealed segments do not change any more.

@@ -69,6 +69,8 @@ type Log struct {
 	damage          *Damage       // fixed by Open
 
 	firstDirty atomic.Int64 // offset from which on no pass has compacted the log
+	firstOpen  atomic.Int64 // of the transactions without a marker the earliest offset; MaxInt64: none
+	settled    atomic.Int64 // the transactions that began before have durable markers
 	cuts       atomic.Int64 // number of truncations; together with firstDirty it changes under flushing
 
 	graves graveyard
@@ -153,9 +155,15 @@ func (l *Log) append(b record.Batch, end boundary) (Appended, error) {
 	if b.HasProducer() {
 		l.producers.replay(b, now)
 	}
+	if b.IsTransactional() && !b.IsControl() {
+		l.noteOpen() // before the batch is seen
+	}
 	last := b.LastOffset()
 	l.producers.end = last + 1
 	v.tail.add(boundary{last + 1, end.pos + int64(len(b))})
+	if b.IsControl() {
+		l.noteOpen() // after the marker is seen
+	}
 	l.written.Add(int64(len(b)))
 	return Appended{Base: b.BaseOffset(), Last: last, Timestamp: b.MaxTimestamp(), Rolled: rolled}, nil
 }

@@ -2,6 +2,7 @@ package commitlog_test
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"testing"
 	"time"
@@ -176,5 +177,45 @@ func TestTransactions(t *testing.T) {
 		if err := w.reopen(nil); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// What is known of a producer outlives its batches, also when the power is lost after they were deleted (L-26).
+func TestPowerLossAfterRetentionKeepsProducers(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		t.Run(fmt.Sprintf("recovered before: %v", again), func(t *testing.T) {
+			w := compactedWorld(t, 300)
+			w.keyedBy(t, 1, 0, "a", 200)
+			if again { // the batch is durable, and the snapshot behind it is lost
+				if err := w.flush(nil); err != nil {
+					t.Fatal(err)
+				}
+				w.keyed(t, 0, "b", 200)
+				if err := w.crash(memfs.None, 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 3 {
+				w.keyed(t, 0, "b", 200)
+			}
+			w.start = w.end() - 1
+			if err := w.log.AdvanceStart(w.start); err != nil {
+				t.Fatal(err)
+			}
+			if r, err := w.log.Retain(w.now, w.end()); err != nil || r.Segments < 3 {
+				t.Fatalf("retention: %+v %v", r, err)
+			}
+			w.now = w.now.Add(time.Second)
+			if err := errors.Join(w.log.Sweep(w.now), w.flush(nil)); err != nil {
+				t.Fatal(err)
+			}
+			w.point = w.log.RecoveryPoint()
+			if err := w.crash(memfs.None, 1); err != nil {
+				t.Fatal(err)
+			}
+			if p := w.log.Producers(); len(p) != 1 || p[0].ID != 1 || p[0].LastSequence != 0 {
+				t.Errorf("after the power loss the producers are %+v, want 1 with sequence 0", p)
+			}
+		})
 	}
 }

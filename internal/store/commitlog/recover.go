@@ -118,6 +118,10 @@ func (r *recoverer) run() error {
 	default:
 		l.recoveryPoint.Store(int64(min(r.point, end)))
 	}
+	l.noteOpen()
+	if l.RecoveryPoint() == end {
+		l.settled.Store(min(l.firstOpen.Load(), int64(end)))
+	}
 	active := r.segs[len(r.segs)-1]
 	l.view.Store(&view{start, r.segs, newTail(1, boundary{end, active.size})})
 	return nil

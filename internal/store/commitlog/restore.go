@@ -148,7 +148,8 @@ func (r *recoverer) recoverProducers(start, end moldau.Offset) error {
 }
 
 // loadProducers builds the producers' state at end from the newest snapshot that is not above from, and from the batches
-// behind it. The transaction indexes of segments whose base is at least from are written anew.
+// behind it. Where a segment begins on the way and has no snapshot, it gets one. The transaction indexes of segments whose base is at
+// least from are written anew.
 func (l *Log) loadProducers(sc *scanner, segs []*segment, from, end moldau.Offset, note func(string, ...any)) error {
 	l.producers.reset(segs[0].base)
 	l.snapshotAt = segs[0].base
@@ -172,6 +173,11 @@ func (l *Log) loadProducers(sc *scanner, segs []*segment, from, end moldau.Offse
 		rebuild := s.base >= from
 		if !rebuild && (s.size == 0 || i+1 < len(segs) && segs[i+1].base <= begin) {
 			continue
+		}
+		if s.base > begin && l.damage == nil && !slices.Contains(l.snapshots, s.base) {
+			if err := l.writeSnapshotFile(s.base); err != nil {
+				return err
+			}
 		}
 		aborted, err := l.replaySegment(sc, s, begin)
 		if err != nil {

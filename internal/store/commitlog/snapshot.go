@@ -36,12 +36,27 @@ func (l *Log) snapshotPath(at moldau.Offset) string {
 }
 
 // writeSnapshot writes the producers' state, that of the log's end at. The file is not synced: one that a crash has torn
-// shows by its CRC, and the one before and the batches behind that tell the same. There is one where each segment begins,
-// as long as the segment lives: wherever a recovery has to begin, it finds the state of that place.
+// shows by its CRC, and the one before and the batches behind that tell the same. It is durable with the indexes of the segment
+// that ends at at, and before that is deleted. There is one where each segment begins, as long as the segment lives: wherever a
+// recovery has to begin, it finds the state of that place.
 func (l *Log) writeSnapshot(at moldau.Offset) error {
 	if l.snapshotAt == at {
 		return nil
 	}
+	if err := l.writeSnapshotFile(at); err != nil {
+		return err
+	}
+	first := l.view.Load().segs[0].base
+	for len(l.snapshots) > 0 && l.snapshots[0] < first {
+		if err := l.removeSnapshot(l.snapshots[0]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeSnapshotFile writes the producers' state, which is that of offset at.
+func (l *Log) writeSnapshotFile(at moldau.Offset) error {
 	name := l.snapshotPath(at)
 	if err := l.fsys.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("replace snapshot: %w", err)
@@ -60,12 +75,6 @@ func (l *Log) writeSnapshot(at moldau.Offset) error {
 		slices.Sort(l.snapshots)
 	}
 	l.snapshotAt, l.snapshotDurable = at, noOffset
-	first := l.view.Load().segs[0].base
-	for len(l.snapshots) > 0 && l.snapshots[0] < first {
-		if err := l.removeSnapshot(l.snapshots[0]); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
@@ -88,7 +97,15 @@ func (l *Log) syncSnapshot(at moldau.Offset) error {
 		return nil
 	}
 	l.snapshotDurable = at
+	return l.syncSnapshotFile(at)
+}
+
+// syncSnapshotFile syncs the file of the snapshot at, not its name, if there is one.
+func (l *Log) syncSnapshotFile(at moldau.Offset) error {
 	f, err := l.fsys.Open(l.snapshotPath(at))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

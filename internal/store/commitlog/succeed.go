@@ -66,6 +66,7 @@ func (l *Log) Succeed(old *Log) error {
 		return fmt.Errorf("log %v ends at %d, and its copy at %d: %w", l.partition, old.End(), l.End(), ErrOutOfOrder)
 	}
 	l.producers = old.producers.clone()
+	l.noteOpen()
 	l.snapshotAt = noOffset
 	end := l.view.Load().tail.end()
 	var err error

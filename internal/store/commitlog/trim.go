@@ -94,8 +94,24 @@ walk:
 			return res, err
 		}
 	}
+	if err := l.keepSnapshot(n); err != nil {
+		return Retained{Start: l.Start()}, unopened(err)
+	}
 	l.deleteFirst(n, &res)
 	return res, nil
+}
+
+// keepSnapshot makes durable what is known of producers at the end of the n oldest segments, before these are deleted: a start could
+// not tell it from their batches any more (L-26). A flush has done that, unless there was none.
+func (l *Log) keepSnapshot(n int) error {
+	segs := l.view.Load().segs
+	if n == 0 || segs[n-1].indexesSynced() {
+		return nil
+	}
+	if err := l.syncSnapshotFile(segs[n].base); err != nil {
+		return err
+	}
+	return l.fsys.SyncDir(l.dir)
 }
 
 // expired reports whether all records of s are older than retention.ms. Records from the future keep it (L-51).
@@ -220,6 +236,8 @@ func (l *Log) makeDurable(end moldau.Offset) error {
 		dirty = min(dirty, open[0].first) // its marker was cut off
 	}
 	l.firstDirty.Store(min(l.firstDirty.Load(), int64(dirty)))
+	l.noteOpen()
+	l.settled.Store(min(l.settled.Load(), int64(dirty)))
 	l.namesDirty.Store(false)
 	if err := l.saveEpochs(); err != nil {
 		return err
