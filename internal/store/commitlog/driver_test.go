@@ -398,6 +398,7 @@ func (w *world) reopen(chooser) error {
 
 // crash goes on with what a crash leaves: a prefix of the naive log that has all that is durable.
 func (w *world) crash(keep memfs.Keep, seed uint64) error {
+	first := w.log.Segments()[0].Base
 	w.fs = w.fs.Crash(keep, seed)
 	w.opt.Outage = Rebooted
 	if keep == memfs.All {
@@ -432,10 +433,31 @@ func (w *world) crash(keep memfs.Keep, seed uint64) error {
 	if err := w.adopt(w.limit); err != nil {
 		return fmt.Errorf("a compaction before the crash: %w", err)
 	}
+	if w.log.Segments()[0].Base > first { // its first segments were not durable, and nothing tells of the producers in them
+		w.believeProducers(w.log.Segments()[0].Base)
+	}
 	if w.end() != end {
 		return fmt.Errorf("the log ends at %d, in the midst of a batch; the batch before ends at %d", end, w.end())
 	}
 	return nil
+}
+
+// believeProducers takes what the log knows of the producers that have no data from offset first on.
+func (w *world) believeProducers(first moldau.Offset) {
+	for id := range w.seq {
+		if slices.ContainsFunc(w.entries, func(e entry) bool {
+			return e.base() >= first && e.raw.ProducerID() == id && !e.raw.IsControl()
+		}) {
+			continue
+		}
+		delete(w.seq, id)
+		delete(w.open, id)
+		for _, p := range w.log.Producers() {
+			if p.ID == id {
+				w.seq[id], w.open[id] = p.LastSequence+1, p.TxnStart >= 0
+			}
+		}
+	}
 }
 
 // check compares all that can be asked.
