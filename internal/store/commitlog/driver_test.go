@@ -398,7 +398,10 @@ func (w *world) reopen(chooser) error {
 
 // crash goes on with what a crash leaves: a prefix of the naive log that has all that is durable.
 func (w *world) crash(keep memfs.Keep, seed uint64) error {
-	first := w.log.Segments()[0].Base
+	var first moldau.Offset
+	if w.log != nil {
+		first = w.log.Segments()[0].Base
+	}
 	w.fs = w.fs.Crash(keep, seed)
 	w.opt.Outage = Rebooted
 	if keep == memfs.All {
