@@ -300,7 +300,7 @@ func (b *Broker) swap(m *move, from *logDir, future *commitlog.Log, dir string) 
 		}
 		// In line before whatever a namesake may bring to this directory.
 		from.do(p.Name, func() {
-			s.close(p.Name, old)
+			old.Discard()
 			s.removeFiles(from, p)
 		})
 		return s.openAt(m.to, p, m.to.PartitionDir(p.Name), true)

@@ -486,7 +486,7 @@ func (s *storage) remove(p *partition.Partition) {
 	}
 	d.do(p.Name, func() {
 		if log != nil {
-			s.close(p.Name, log)
+			log.Discard()
 		}
 		s.removeFiles(d, p)
 	})

@@ -79,7 +79,7 @@ type berth struct {
 func (f *Flusher) mark(p *Partition) {
 	f.mu.Lock()
 	f.markLocked(p)
-	if f.mu.idle > 0 {
+	if f.mu.idle > 0 && !f.mu.together {
 		f.mu.syncers.Signal()
 	}
 	f.mu.Unlock()
@@ -132,12 +132,13 @@ func (f *Flusher) sync() {
 	}
 }
 
-// take waits until logs wait and takes the first of them, or all where that is better. It returns false when the flusher
-// stops.
+// take waits until logs wait and takes the first of them, or all where that is better. What comes while the volume is synced is
+// for the next round: syncs of single files beside it commit the same journal, and take logs out of a round that costs no more with
+// them. It returns false when the flusher stops.
 func (f *Flusher) take(ps *[]*Partition) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for len(f.mu.queue) == 0 {
+	for len(f.mu.queue) == 0 || f.mu.together {
 		if f.mu.stopped {
 			return false
 		}

@@ -127,6 +127,46 @@ func TestManyLogsShareOneSync(t *testing.T) {
 	})
 }
 
+// TestLogsWaitForTheNextRound: what comes while the volume is synced is not synced by its files beside that, and the next round takes
+// all of it.
+func TestLogsWaitForTheNextRound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDirectory(t, 2*togetherMin, durable())
+		count, release := d.fs.Hook, make(chan struct{})
+		d.fs.Hook = func(op memfs.Op) error {
+			err := count(op)
+			if op.Kind == "syncvolume" {
+				<-release
+			}
+			return err
+		}
+		var w outcomes
+		first, second := d.all[:togetherMin], d.all[togetherMin:]
+		for i, h := range first {
+			h.append(h.batch(1, 10), true, &w, i)
+		}
+		stop := d.run()
+		synctest.Wait()
+		d.called("sync") // of the epochs
+		for i, h := range second {
+			h.append(h.batch(1, 10), true, &w, togetherMin+i)
+		}
+		synctest.Wait()
+		if n := d.called("sync"); n != 0 {
+			t.Errorf("%d files were synced beside the volume", n)
+		}
+		close(release)
+		synctest.Wait()
+		for i := range d.all {
+			w.expect(t, i, moldau.None)
+		}
+		if n := d.called("syncvolume"); n != 2 {
+			t.Errorf("%d syncs of the volume, want 2", n)
+		}
+		stop()
+	})
+}
+
 // TestFewLogsAreSyncedByThemselves: for a few logs, and beside many unsynced bytes of others, the volume is left alone.
 func TestFewLogsAreSyncedByThemselves(t *testing.T) {
 	for name, n := range map[string]int{"few": togetherMin - 1, "beside a busy topic": 50} {

@@ -226,6 +226,21 @@ func (l *Log) Close() error {
 			err = fmt.Errorf("close log %v: %w", l.partition, err)
 		}
 	}
+	l.release()
+	return err
+}
+
+// Discard closes the log without making anything durable: its files are going to be deleted. Readers that hold regions may finish.
+func (l *Log) Discard() {
+	l.flushing.Lock()
+	defer l.flushing.Unlock()
+	if !l.closed.Load() {
+		l.release()
+	}
+}
+
+// release lets go of all files.
+func (l *Log) release() {
 	l.closed.Store(true)
 	for _, d := range l.graves.take() {
 		d.drop()
@@ -233,7 +248,6 @@ func (l *Log) Close() error {
 	for _, s := range l.view.Load().segs {
 		s.drop()
 	}
-	return err
 }
 
 // saveForClose writes the indexes of the active segment and the producers' state, and syncs them.
