@@ -132,6 +132,12 @@ func TestManyLogsShareOneSync(t *testing.T) {
 func TestLogsWaitForTheNextRound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDirectory(t, 2*togetherMin, durable())
+		var before outcomes // the first flush of a log writes its epochs
+		for i, h := range d.all {
+			h.append(h.batch(1, 10), true, &before, i)
+		}
+		stop := d.run()
+		synctest.Wait()
 		count, release := d.fs.Hook, make(chan struct{})
 		d.fs.Hook = func(op memfs.Op) error {
 			err := count(op)
@@ -140,16 +146,18 @@ func TestLogsWaitForTheNextRound(t *testing.T) {
 			}
 			return err
 		}
+		d.called("syncvolume")
 		var w outcomes
-		first, second := d.all[:togetherMin], d.all[togetherMin:]
-		for i, h := range first {
-			h.append(h.batch(1, 10), true, &w, i)
+		d.flusher.mu.Lock()
+		for _, h := range d.all[:togetherMin] {
+			d.flusher.markLocked(h.Partition)
 		}
-		stop := d.run()
+		d.flusher.mu.syncers.Signal()
+		d.flusher.mu.Unlock()
 		synctest.Wait()
-		d.called("sync") // of the epochs
-		for i, h := range second {
-			h.append(h.batch(1, 10), true, &w, togetherMin+i)
+		d.called("sync")
+		for i, h := range d.all {
+			h.append(h.batch(1, 10), true, &w, i)
 		}
 		synctest.Wait()
 		if n := d.called("sync"); n != 0 {
