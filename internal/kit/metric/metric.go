@@ -61,12 +61,18 @@ func (h *Histogram) Count() int64 { return h.count.Load() }
 func (h *Histogram) Sum() time.Duration { return time.Duration(h.sum.Load()) }
 
 // Quantile returns a duration that at least the part q (0 to 1) of those observed did not exceed, or 0 without any.
-func (h *Histogram) Quantile(q float64) time.Duration {
-	var total uint64
+func (h *Histogram) Quantile(q float64) time.Duration { return h.quantile(q, 0) }
+
+// quantile is Quantile where zeros more durations were 0 and are not counted in h.
+func (h *Histogram) quantile(q float64, zeros uint64) time.Duration {
+	total := zeros
 	for i := range h.buckets {
 		total += h.buckets[i].Load()
 	}
-	want, seen := uint64(math.Ceil(q*float64(total))), uint64(0)
+	want, seen := uint64(math.Ceil(q*float64(total))), zeros
+	if zeros > 0 && want <= zeros {
+		return 0
+	}
 	for i := range h.buckets {
 		if seen += h.buckets[i].Load(); seen > 0 && seen >= want {
 			return time.Duration(upper(i)) * time.Microsecond
@@ -105,12 +111,19 @@ func (w *Writer) Seconds(name, help string, value time.Duration, labels ...strin
 
 // Summary writes the quantiles, the count and the sum of h, in milliseconds as Kafka's dashboards expect.
 func (w *Writer) Summary(name, help string, h *Histogram, labels ...string) {
+	w.SummaryAmong(name, help, h, h.Count(), labels...)
+}
+
+// SummaryAmong is Summary of count durations, of which h has those that were not 0: what is rare is not observed where it does not
+// happen.
+func (w *Writer) SummaryAmong(name, help string, h *Histogram, count int64, labels ...string) {
+	zeros := uint64(max(count-h.Count(), 0))
 	for _, q := range [...]float64{0.5, 0.95, 0.99, 0.999} {
-		v := strconv.FormatFloat(float64(h.Quantile(q))/float64(time.Millisecond), 'g', -1, 64)
+		v := strconv.FormatFloat(float64(h.quantile(q, zeros))/float64(time.Millisecond), 'g', -1, 64)
 		w.line(name, "summary", help, name, v, append(labels[:len(labels):len(labels)], "quantile", strconv.FormatFloat(q, 'g', -1, 64)))
 	}
 	w.line(name, "summary", help, name+"_sum", strconv.FormatFloat(float64(h.Sum())/float64(time.Millisecond), 'g', -1, 64), labels)
-	w.line(name, "summary", help, name+"_count", strconv.FormatInt(h.Count(), 10), labels)
+	w.line(name, "summary", help, name+"_count", strconv.FormatInt(max(count, h.Count()), 10), labels)
 }
 
 func (w *Writer) line(family, kind, help, name, value string, labels []string) {

@@ -130,6 +130,29 @@ time_ms_count{request="Produce"} 1000
 	}
 }
 
+// What was 0 is not observed, and counts all the same.
+func TestSummaryAmong(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	var h Histogram
+	for range 20 {
+		h.Observe(7 * time.Microsecond)
+	}
+	NewWriter(&text).SummaryAmong("rare_ms", "Rare", &h, 1000)
+	want := `# HELP rare_ms Rare
+# TYPE rare_ms summary
+rare_ms{quantile="0.5"} 0
+rare_ms{quantile="0.95"} 0
+rare_ms{quantile="0.99"} 0.007
+rare_ms{quantile="0.999"} 0.007
+rare_ms_sum 0.14
+rare_ms_count 1000
+`
+	if text.String() != want {
+		t.Errorf("got\n%s", text.String())
+	}
+}
+
 type full struct{}
 
 var errFull = errors.New("no space")

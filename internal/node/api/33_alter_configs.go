@@ -2,8 +2,8 @@ package api
 
 // AlterConfigs (key 33), versions 0–2
 //
-// Behaviour: replaces the whole set of a resource's settings: what the request does not name goes back to its default
-// . New clients use IncrementalAlterConfigs.
+// Behaviour: replaces the whole set of a resource's settings; what the request does not name goes back to its default. New
+// clients use IncrementalAlterConfigs.
 
 import (
 	"slices"

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/moldau/moldau/internal/kit/env"
 	"github.com/moldau/moldau/internal/proto/wire"
@@ -27,7 +28,8 @@ type conn struct {
 	// Read side, touched by the reader only.
 	in        []byte // bytes read ahead: in[r:w]
 	r, w      int
-	delivered int // the largest request so far, up to frameTrust
+	delivered int           // the largest request so far, up to frameTrust
+	held      time.Duration // how long the request that is being read waited for memory
 	call      Call
 	clientID  []byte
 	out       Reply // finished responses that are not written yet; empty while the writer has any
@@ -151,7 +153,8 @@ func (c *conn) handle(f *Frame) error {
 		c.clientID = append(c.clientID[:0], head.ClientID...)
 		call.ClientID = string(c.clientID)
 	}
-	p := parked{key: head.Key, version: head.Version, correlation: head.CorrelationID, arrived: now}
+	p := parked{key: head.Key, version: head.Version, correlation: head.CorrelationID, size: len(f.bytes), arrived: now, held: c.held}
+	c.held = 0
 	if err := c.guard(&p, func() { p.Pending = route.Handle(call) }); err != nil {
 		return err
 	}
@@ -159,7 +162,7 @@ func (c *conn) handle(f *Frame) error {
 		return p.hangUp
 	}
 	if p.write == nil {
-		c.srv.metrics.observe(head.Key, head.Version, c.srv.opt.Env.Clock.Now().Sub(now), p.waited)
+		c.srv.metrics.observe(&p, c.srv.opt.Env.Clock.Now())
 		return nil
 	}
 	if !route.Overlap && !p.done() {

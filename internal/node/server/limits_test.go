@@ -188,6 +188,10 @@ func TestBudget(t *testing.T) {
 		held[0].Release()
 		send(t, waiter, request(wire.Metadata, 2, nil)[5:])
 		expect(t, waiter, 2)
+		synctest.Wait()
+		if m := h.Metrics().Request(wire.Metadata); m.HeldTime.Sum() != 20*time.Second || m.TotalTime.Sum() != 0 {
+			t.Errorf("the request waited for memory for %v and took %v, say the metrics; want 20s and 0", m.HeldTime.Sum(), m.TotalTime.Sum())
+		}
 
 		send(t, holder, request(wire.Produce, 3, make([]byte, 900)))
 		synctest.Wait()

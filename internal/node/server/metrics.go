@@ -42,11 +42,15 @@ type Metrics struct {
 // RequestMetrics count the requests of one key.
 type RequestMetrics struct {
 	ByVersion [versionsMax]atomic.Int64
+	Bytes     atomic.Int64     // of the requests
 	TotalTime metric.Histogram // from the arrival of the frame to the end of its response
 	// WaitTime is the part of it in which a response waited for its condition, such as replicas or the end of a long poll, and
-	// for those before it; WorkTime is the rest. A long poll makes TotalTime alone say little.
+	// for those before it, where one did; WorkTime is the rest. A long poll makes TotalTime alone say little.
 	WaitTime, WorkTime metric.Histogram
-	Parked             atomic.Int64 // responses that wait now, part of Metrics.Parked
+	// HeldTime is how long a request waited for memory before it was read, MutedTime how long the connection was not read after
+	// its response; where it was so.
+	HeldTime, MutedTime metric.Histogram
+	Parked              atomic.Int64 // responses that wait now, part of Metrics.Parked
 
 	byCode [codesMax]atomic.Int64
 }
@@ -58,12 +62,23 @@ func (r *RequestMetrics) outcome(code moldau.Code) *atomic.Int64 {
 	return &r.byCode[min(max(int(code), -1)+1, codesMax-1)]
 }
 
-func (m *Metrics) observe(key wire.Key, version int16, took, waited time.Duration) {
-	r := m.Request(key)
-	r.ByVersion[min(int(uint16(version)), versionsMax-1)].Add(1) // ApiVersions is answered below 0, too
+// observe counts the request of p, whose response is sent now.
+func (m *Metrics) observe(p *parked, now time.Time) {
+	r := m.Request(p.key)
+	r.ByVersion[min(int(uint16(p.version)), versionsMax-1)].Add(1) // ApiVersions is answered below 0, too
+	r.Bytes.Add(int64(p.size))
+	took := now.Sub(p.arrived)
 	r.TotalTime.Observe(took)
-	r.WaitTime.Observe(waited)
-	r.WorkTime.Observe(took - waited)
+	r.WorkTime.Observe(took - p.waited)
+	if p.waited > 0 {
+		r.WaitTime.Observe(p.waited)
+	}
+	if p.held > 0 {
+		r.HeldTime.Observe(p.held)
+	}
+	if p.muted > 0 {
+		r.MutedTime.Observe(p.muted)
+	}
 }
 
 func (m *Metrics) addBudget(listener string, b *Budget) {

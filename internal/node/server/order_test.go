@@ -277,6 +277,9 @@ func TestMute(t *testing.T) {
 			if took := time.Since(begun); took < 3*time.Second {
 				t.Errorf("parked %v: the next request was served after %v", parked, took)
 			}
+			if m := h.Metrics().Request(wire.Produce); m.MutedTime.Sum() != 3*time.Second {
+				t.Errorf("parked %v: the connection rested for %v, say the metrics", parked, m.MutedTime.Sum())
+			}
 			nc.Close()
 			h.Close()
 		})

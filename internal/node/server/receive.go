@@ -98,6 +98,8 @@ func (c *conn) charge(n int) error {
 	}
 	c.busy.Store(true)
 	defer c.busy.Store(false)
+	begun := c.srv.opt.Env.Clock.Now()
+	defer func() { c.held += c.srv.opt.Env.Clock.Now().Sub(begun) }()
 	timer := c.srv.opt.Env.Clock.NewTimer(c.srv.opt.Limits.RequestArrival)
 	defer timer.Stop()
 	for {

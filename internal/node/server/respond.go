@@ -20,9 +20,12 @@ type parked struct {
 	key         wire.Key
 	version     int16
 	correlation int32
+	size        int // of the request, in bytes
 	arrived     time.Time
+	held        time.Duration // for memory, before it was read
 	parkedAt    time.Time     // when it was given to the writer
 	waited      time.Duration // for what it is about, and for the responses before it
+	muted       time.Duration // the connection, after it
 }
 
 // done reports whether the response can be encoded without waiting for anything.
@@ -78,6 +81,7 @@ func (c *conn) answer(p parked) error {
 	}
 	size := c.out.Size() - start
 	if len(c.out.cuts) > 0 || c.out.Size() > flushAt || c.out.mute > 0 || !c.nextIsHere() {
+		p.muted = c.out.mute
 		if err := c.flush(); err != nil {
 			return err
 		}
@@ -110,7 +114,7 @@ func (c *conn) encode(p *parked, r *Reply) error {
 func (c *conn) finish(p *parked, size int) {
 	now := c.srv.opt.Env.Clock.Now()
 	c.usedAt.Store(now.UnixNano())
-	c.srv.metrics.observe(p.key, p.version, now.Sub(p.arrived), p.waited)
+	c.srv.metrics.observe(p, now)
 	c.srv.metrics.BytesOut.Add(int64(size))
 }
 
@@ -192,6 +196,7 @@ func (c *conn) writeParked(reply *Reply, p *parked) error {
 		return err
 	}
 	size := reply.Size()
+	p.muted = reply.mute
 	err := c.send(reply)
 	c.recycle(reply)
 	if err == nil {

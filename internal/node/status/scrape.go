@@ -268,12 +268,20 @@ func (s *scrape) requests() {
 		of         func(*server.RequestMetrics) *metric.Histogram
 	}{
 		{"totaltimems", "Milliseconds from the arrival of a request to the end of its response", func(m *server.RequestMetrics) *metric.Histogram { return &m.TotalTime }},
-		{"localtimems", "Milliseconds of work on a request and its response", func(m *server.RequestMetrics) *metric.Histogram { return &m.WorkTime }},
+		{"requestqueuetimems", "Milliseconds in which a request waited for memory before it was read; there is no other queue", func(m *server.RequestMetrics) *metric.Histogram { return &m.HeldTime }},
+		{"localtimems", "Milliseconds of work on a request and its response, and of sending that", func(m *server.RequestMetrics) *metric.Histogram { return &m.WorkTime }},
 		{"remotetimems", "Milliseconds in which a response waited for its condition and for those before it", func(m *server.RequestMetrics) *metric.Histogram { return &m.WaitTime }},
+		{"responsequeuetimems", "Always 0: a response that waits for those before it counts as remote time", func(*server.RequestMetrics) *metric.Histogram { return new(metric.Histogram) }},
+		{"responsesendtimems", "Always 0: sending is counted with the work", func(*server.RequestMetrics) *metric.Histogram { return new(metric.Histogram) }},
+		{"throttletimems", "Milliseconds in which a connection was not read, after the response that told the client so", func(m *server.RequestMetrics) *metric.Histogram { return &m.MutedTime }},
 	} {
 		for _, r := range asked {
-			s.Summary("kafka_network_requestmetrics_"+time.name, time.help, time.of(s.src.Server().Request(r.key)), "request", r.name)
+			m := s.src.Server().Request(r.key)
+			s.SummaryAmong("kafka_network_requestmetrics_"+time.name, time.help, time.of(m), m.TotalTime.Count(), "request", r.name)
 		}
+	}
+	for _, r := range asked {
+		s.Counter("kafka_network_requestmetrics_requestbytes_total", "Bytes of requests", s.src.Server().Request(r.key).Bytes.Load(), "request", r.name)
 	}
 }
 
