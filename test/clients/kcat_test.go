@@ -28,22 +28,31 @@ func TestKcat(t *testing.T) {
 		consume: func(t *testing.T, address, topic string, n int) []record {
 			out := output(t, nil, kcat, "-C", "-b", address, "-t", topic, "-p", "0", "-o", "beginning", "-c", strconv.Itoa(n),
 				"-e", "-q", "-J", "-X", "check.crcs=true")
-			var rs []record
-			for line := range strings.Lines(out) {
-				var m struct {
-					Key, Payload string
-					Headers      []string
-				}
-				if err := json.Unmarshal([]byte(line), &m); err != nil {
-					t.Fatalf("kcat printed %.200q: %v", line, err)
-				}
-				r := record{key: []byte(m.Key), value: []byte(m.Payload)}
-				for i := 0; i+1 < len(m.Headers); i += 2 {
-					r.headers = append(r.headers, header{m.Headers[i], []byte(m.Headers[i+1])})
-				}
-				rs = append(rs, r)
-			}
-			return rs
+			return kcatRecords(t, out)
+		},
+		member: func(t *testing.T, address, topic, group string, n int) []record {
+			return kcatRecords(t, output(t, nil, kcat, "-b", address, "-X", "auto.offset.reset=earliest", "-c", strconv.Itoa(n), "-q", "-J",
+				"-G", group, topic))
 		},
 	})
+}
+
+// kcatRecords reads what kcat -J has printed.
+func kcatRecords(t *testing.T, out string) (rs []record) {
+	t.Helper()
+	for line := range strings.Lines(out) {
+		var m struct {
+			Key, Payload string
+			Headers      []string
+		}
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatalf("kcat printed %.200q: %v", line, err)
+		}
+		r := record{key: []byte(m.Key), value: []byte(m.Payload)}
+		for i := 0; i+1 < len(m.Headers); i += 2 {
+			r.headers = append(r.headers, header{m.Headers[i], []byte(m.Headers[i+1])})
+		}
+		rs = append(rs, r)
+	}
+	return rs
 }
