@@ -50,8 +50,7 @@ type group struct {
 	sweepAt time.Time // offsets that are not needed any longer are forgotten then; zero: not due
 	lost    []string  // topics that were deleted: their offsets are not needed either
 
-	wake  time.Time // see wakeups
-	place int       // in the queue of wakeups, or -1
+	alarm rsm.Alarm
 }
 
 type promise struct {
@@ -60,7 +59,7 @@ type promise struct {
 }
 
 func newGroup(id string) *group {
-	return &group{id: id, last: noOffset, state: Empty, place: -1}
+	return &group{id: id, last: noOffset, state: Empty}
 }
 
 // exists reports whether there is anything to say of the group.
@@ -68,8 +67,11 @@ func (g *group) exists() bool {
 	return g.stored || len(g.members) > 0 || len(g.promised) > 0 || len(g.offsets.byPartition) > 0
 }
 
-// due is the earliest time at which something is due.
-func (g *group) due() (at time.Time, ok bool) {
+// Alarm implements rsm.Sleeper.
+func (g *group) Alarm() *rsm.Alarm { return &g.alarm }
+
+// Due implements rsm.Sleeper.
+func (g *group) Due() (at time.Time, ok bool) {
 	sooner := func(t time.Time) {
 		if !t.IsZero() && (!ok || t.Before(at)) {
 			at, ok = t, true
@@ -131,7 +133,7 @@ func (g *group) check(id string, instance *string) (*member, moldau.Code) {
 // replayStored makes the group what its record says. Members that are here keep what only those who live know.
 func (g *group) replayStored(v *kmsg.GroupMetadataValue) {
 	if v == nil {
-		*g = group{id: g.id, state: Empty, offsets: g.offsets, last: g.last, wake: g.wake, place: g.place}
+		*g = group{id: g.id, state: Empty, offsets: g.offsets, last: g.last, alarm: g.alarm}
 		return
 	}
 	before := g.members

@@ -27,7 +27,7 @@ type Output = rsm.Output[Record]
 type Groups struct {
 	cfg     Config
 	byID    map[string]*group
-	wakeups wakeups
+	wakeups rsm.Wakeups[*group]
 	expiry  time.Time // of offsets is looked for then
 }
 
@@ -65,13 +65,13 @@ func (s *Groups) Loaded(now time.Time) {
 		for _, m := range g.members {
 			m.alive(now)
 		}
-		s.wakeups.schedule(g)
+		s.wakeups.Schedule(g)
 	}
 }
 
 // Deadline implements rsm.Machine.
 func (s *Groups) Deadline() (time.Time, bool) {
-	if at, ok := s.wakeups.next(); ok && at.Before(s.expiry) {
+	if at, ok := s.wakeups.Next(); ok && at.Before(s.expiry) {
 		return at, true
 	}
 	return s.expiry, !s.expiry.IsZero()
@@ -80,7 +80,7 @@ func (s *Groups) Deadline() (time.Time, bool) {
 // Tick implements rsm.Machine. It deals with one group, so that what it leads to stays small; Deadline tells whether there
 // is more.
 func (s *Groups) Tick(now time.Time) Output {
-	if g := s.wakeups.due(now); g != nil {
+	if g, ok := s.wakeups.Take(now); ok {
 		return s.step(g, now, (*turn).expire)
 	}
 	if !s.expiry.IsZero() && !now.Before(s.expiry) {
@@ -88,7 +88,7 @@ func (s *Groups) Tick(now time.Time) Output {
 		for _, g := range s.sorted() {
 			if at, ok := g.offsetExpiry(s.cfg); ok && !now.Before(at) {
 				g.sweepAt = now
-				s.wakeups.schedule(g)
+				s.wakeups.Schedule(g)
 			}
 		}
 	}
@@ -101,7 +101,7 @@ func (s *Groups) step(g *group, now time.Time, fn func(*turn)) Output {
 	fn(t)
 	if g.exists() {
 		s.byID[g.id] = g
-		s.wakeups.schedule(g)
+		s.wakeups.Schedule(g)
 	} else if len(t.out.Records) == 0 {
 		s.forget(g)
 	}
@@ -118,7 +118,7 @@ func (s *Groups) find(id string) *group {
 
 func (s *Groups) forget(g *group) {
 	delete(s.byID, g.id)
-	s.wakeups.cancel(g)
+	s.wakeups.Cancel(g)
 }
 
 // turn is one step of one group, and what it leads to.

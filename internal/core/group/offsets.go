@@ -288,7 +288,7 @@ func (s *Groups) ForgetTopic(now time.Time, to rsm.Ticket, topic string) Output 
 		if g.offsets.in(topic) {
 			g.lost = append(g.lost, topic)
 			g.sweepAt = now
-			s.wakeups.schedule(g)
+			s.wakeups.Schedule(g)
 		}
 	}
 	return Output{After: noOffset, Replies: []rsm.Reply{{To: to, Response: moldau.None}}}

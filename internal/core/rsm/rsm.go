@@ -2,8 +2,8 @@
 // log of an internal topic.
 //
 // A command looks at a machine, changes nothing that a restart has to remember, and says what follows from it: records,
-// and replies. Who runs the machine reserves the next offsets of the log, replays the records into the machine at once,
-// appends them, and releases the replies when the records are committed. There is one order, that of the log, and no way
+// replies, and effects outside. Who runs the machine reserves the next offsets of the log, replays the records into the machine at once,
+// appends them, and releases replies and effects when the records are committed. There is one order, that of the log, and no way
 // back: a machine whose append has failed is dropped and loaded again. Loading replays the same records through the same
 // function, so that a machine that lives and one that was loaded are equal.
 //
@@ -28,6 +28,15 @@ type Reply struct {
 	Response any
 }
 
+// Producer is the producer of a transaction.
+type Producer struct {
+	ID    moldau.ProducerID
+	Epoch moldau.ProducerEpoch
+}
+
+// NoProducer is nobody's producer.
+func NoProducer() Producer { return Producer{moldau.NoProducer, -1} }
+
 // Output is what a step of a machine leads to. None of it is seen by anybody before the records are committed.
 type Output[R any] struct {
 	Records []R
@@ -35,6 +44,9 @@ type Output[R any] struct {
 	// records of its own. Negative: they build upon none.
 	After   moldau.Offset
 	Replies []Reply
+	// Effects are what is to be done outside of the machine, in the words of its package. They wait as replies do. A machine
+	// that was loaded asks for what was not done again: whoever does it may meet the same effect twice.
+	Effects []any
 }
 
 // Machine is a state that is a fold over records of type R.
