@@ -79,7 +79,7 @@ type grant struct {
 
 var grants = []grant{
 	{"github.com/twmb/franz-go/pkg/kmsg",
-		[]string{"internal/proto/wire", "internal/core/controller", "internal/core/group", "internal/node/api", "internal/node/broker", "cmd", "bench"},
+		[]string{"internal/proto/wire", "internal/core/controller", "internal/core/group", "internal/core/txn", "internal/node/api", "internal/node/broker", "cmd", "bench"},
 		"message structs are for those who decode and answer requests; below them the words are ours"},
 	{"github.com/twmb/franz-go", []string{"cmd", "bench"},
 		"that is a client; the broker is not one"},
