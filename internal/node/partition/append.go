@@ -30,9 +30,16 @@ type Waiter interface {
 // (acks=all) it refuses while too few replicas are in sync (L-12) and, where the high watermark does not pass the batch
 // at once, parks w, which is told the outcome with index. An I/O error takes the partition offline, a full volume does not; a
 // damaged log refuses every append with an error that is for the client too (commitlog.ErrDamaged).
+//
+// A batch of a transaction that is not open here yet needs leave to begin it, see AppendWith.
 func (p *Partition) Append(b record.Batch, all bool, w Waiter, index int) (Appended, moldau.Code, error) {
+	return p.AppendWith(Leave{}, b, all, w, index)
+}
+
+// AppendWith is Append with leave for what not everybody may do.
+func (p *Partition) AppendWith(leave Leave, b record.Batch, all bool, w Waiter, index int) (Appended, moldau.Code, error) {
 	p.mu.Lock()
-	res, n, code, err := p.appendLocked(b, all)
+	res, n, code, err := p.appendLocked(leave, b, all)
 	if res.Parked {
 		p.mu.waiting.add(waiter{res.Last + 1, w, index})
 	}
@@ -51,7 +58,7 @@ func (p *Partition) Takes() bool {
 	return p.refusal() == moldau.None && p.mu.leader != nil && p.mu.leader.EnoughInSync()
 }
 
-func (p *Partition) appendLocked(b record.Batch, all bool) (Appended, news, moldau.Code, error) {
+func (p *Partition) appendLocked(leave Leave, b record.Batch, all bool) (Appended, news, moldau.Code, error) {
 	if code := p.refusal(); code != moldau.None {
 		return Appended{}, news{}, code, p.failureLocked()
 	}
@@ -64,7 +71,7 @@ func (p *Partition) appendLocked(b record.Batch, all bool) (Appended, news, mold
 	case all && !leader.EnoughInSync():
 		return Appended{}, news{}, moldau.NotEnoughReplicas, nil
 	}
-	res, fresh, err := p.writeLocked(b, s)
+	res, fresh, err := p.writeLocked(leave, b, s)
 	if err != nil {
 		code := codeOf(err)
 		var n news
@@ -90,9 +97,9 @@ func (p *Partition) appendLocked(b record.Batch, all bool) (Appended, news, mold
 }
 
 // writeLocked appends b unless it is a retry of a batch that is in the log already (L-20); fresh tells which.
-func (p *Partition) writeLocked(b record.Batch, s *Settings) (res Appended, fresh bool, err error) {
+func (p *Partition) writeLocked(leave Leave, b record.Batch, s *Settings) (res Appended, fresh bool, err error) {
 	res.Timestamp = moldau.NoTimestamp
-	dup, err := p.log.Load().CheckProducer(b)
+	dup, err := p.checkLocked(leave, b)
 	if err != nil {
 		return Appended{}, false, err
 	}
@@ -114,6 +121,9 @@ func (p *Partition) writeLocked(b record.Batch, s *Settings) (res Appended, fres
 	}
 	if at.Rolled {
 		p.mu.rolled = true
+	}
+	if b.IsTransactional() {
+		delete(p.mu.entries, b.ProducerID()) // the transaction is open, or over
 	}
 	res.Base, res.Last = at.Base, at.Last
 	return res, true, nil

@@ -56,12 +56,14 @@ type Partition struct {
 		leadership *Leadership     // nil until Lead
 		leader     *replica.Leader // nil while not leading or loading
 		waiting    waitlist
-		unflushed  int64         // messages since the last flush was asked for
-		unsynced   int64         // bytes that the flusher counts for this log
-		rolled     bool          // a sealed segment is to be synced
-		expected   bool          // the flusher has the log on its schedule
-		failure    error         // why the partition is offline
-		creating   chan struct{} // closed when its files were made; nil while nobody makes them
+		unflushed  int64                       // messages since the last flush was asked for
+		unsynced   int64                       // bytes that the flusher counts for this log
+		rolled     bool                        // a sealed segment is to be synced
+		expected   bool                        // the flusher has the log on its schedule
+		failure    error                       // why the partition is offline
+		creating   chan struct{}               // closed when its files were made; nil while nobody makes them
+		entries    map[moldau.ProducerID]entry // into transactions, see Enter
+		guards     Guard                       // the newest that was given out
 	}
 	settled  chan struct{} // closed when loading has ended, one way or the other
 	watchers watchers
@@ -141,6 +143,7 @@ func (p *Partition) leadLocked() (news, error) {
 	p.epoch.Store(int32(l.Epoch))
 	end := p.log.Load().End()
 	p.began.Store(int64(end))
+	p.mu.entries = nil // who had leave to begin a transaction asks again
 	p.mu.leader = replica.NewLeader(cfg, end, min(p.log.Load().RecoveryPoint(), end), min(p.HighWatermark(), end))
 	n := p.advanceLocked()
 	n.readable = -1 // a fetch with the epoch before is told so (W-45)

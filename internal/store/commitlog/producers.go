@@ -16,7 +16,7 @@ import (
 var (
 	ErrOutOfOrderSequence = errors.New("the sequence does not follow the producer's last")
 	ErrStaleProducerEpoch = errors.New("the producer epoch is below the newest")
-	ErrInvalidTxnState    = errors.New("the producer has an open transaction and the batch is not part of it")
+	ErrInvalidTxnState    = errors.New("the batch does not fit the producer's transaction")
 	ErrCoordinatorFenced  = errors.New("the coordinator epoch is below the newest")
 )
 
@@ -118,7 +118,7 @@ func (l *Log) CheckProducer(b record.Batch) (dup *Appended, err error) {
 	case p == nil:
 		return nil, nil // its state has expired, or this is its first batch: any sequence goes
 	case b.IsControl():
-		err = p.checkMarker(b)
+		err = p.checkMarker(b, false)
 	default:
 		if s := p.find(b); s != nil {
 			return &Appended{Base: s.last - moldau.Offset(s.delta), Last: s.last, Timestamp: s.timestamp}, nil
@@ -129,6 +129,34 @@ func (l *Log) CheckProducer(b record.Batch) (dup *Appended, err error) {
 		return nil, fmt.Errorf("producer %d in %v: %w", p.id, l.partition, err)
 	}
 	return nil, nil
+}
+
+// CheckCoordinated compares b, a marker or a batch that a coordinator writes in the transaction of somebody else, with what is
+// known of the producer. Such data has no sequence to compare. bumped: the marker is of a transaction whose end has raised the
+// epoch (KIP-890), so that it is above that of the data. Errors as of CheckProducer. L-27.
+func (l *Log) CheckCoordinated(b record.Batch, bumped bool) (err error) {
+	p := l.producers.byID[b.ProducerID()]
+	switch {
+	case p == nil:
+		return nil
+	case b.IsControl():
+		err = p.checkMarker(b, bumped)
+	case b.ProducerEpoch() < p.epoch:
+		err = fmt.Errorf("%w: %d, newest %d", ErrStaleProducerEpoch, b.ProducerEpoch(), p.epoch)
+	}
+	if err != nil {
+		return fmt.Errorf("producer %d in %v: %w", p.id, l.partition, err)
+	}
+	return nil
+}
+
+// InTransaction reports whether a transaction of the producer is open at this epoch; known, whether anything is known of it.
+func (l *Log) InTransaction(id moldau.ProducerID, epoch moldau.ProducerEpoch) (open, known bool) {
+	p := l.producers.byID[id]
+	if p == nil {
+		return false, false
+	}
+	return p.txnStart != noOffset && p.epoch == epoch, true
 }
 
 func (p *producer) check(b record.Batch) error {
@@ -153,12 +181,14 @@ func next(s moldau.Sequence) moldau.Sequence {
 	return s + 1
 }
 
-func (p *producer) checkMarker(b record.Batch) error {
+// checkMarker: with bumped the marker's epoch is that of the transaction after, which must not be ended by a marker that comes late
+// or twice. One that comes twice before that has begun is welcome (KAFKA-19999).
+func (p *producer) checkMarker(b record.Batch, bumped bool) error {
 	m, err := b.Marker()
 	if err != nil {
 		return err
 	}
-	if b.ProducerEpoch() < p.epoch {
+	if b.ProducerEpoch() < p.epoch || bumped && b.ProducerEpoch() == p.epoch && p.txnStart != noOffset {
 		return fmt.Errorf("%w: %d of a marker, newest %d", ErrStaleProducerEpoch, b.ProducerEpoch(), p.epoch)
 	}
 	if m.CoordinatorEpoch < p.coordinatorEpoch {

@@ -154,6 +154,24 @@ func TestTransactions(t *testing.T) {
 			t.Errorf("marker %s: %v, want %v", name, err, m.want)
 		}
 	}
+	for name, m := range map[string]struct {
+		batch  record.Batch
+		bumped bool
+		want   error
+	}{
+		"of the open transaction's own epoch":    {record.BuildMarker(0, 1, 2, 0, record.Marker{CoordinatorEpoch: 5}), false, nil},
+		"late, of the transaction before":        {record.BuildMarker(0, 1, 2, 0, record.Marker{CoordinatorEpoch: 5}), true, ErrStaleProducerEpoch},
+		"of the open transaction, bumped":        {record.BuildMarker(0, 1, 2, 1, record.Marker{CoordinatorEpoch: 5}), true, nil},
+		"twice, before the next has begun":       {record.BuildMarker(0, 1, 1, 0, record.Marker{CoordinatorEpoch: 5}), true, nil},
+		"of a stale coordinator":                 {record.BuildMarker(0, 1, 1, 1, record.Marker{CoordinatorEpoch: 4}), true, ErrCoordinatorFenced},
+		"of a producer that nobody has seen":     {record.BuildMarker(0, 1, 9, 0, record.Marker{CoordinatorEpoch: 1}), true, nil},
+		"data of a coordinator, any sequence":    {sent(t, 2, 0, 0, 1, true), false, nil},
+		"data of a coordinator, of an old epoch": {sent(t, 2, -1, 0, 1, true), false, ErrStaleProducerEpoch},
+	} {
+		if err := w.log.CheckCoordinated(m.batch, m.bumped); !errors.Is(err, m.want) {
+			t.Errorf("a batch %s: %v, want %v", name, err, m.want)
+		}
+	}
 	end(2, 0, 5, false) // 5
 	unstable(6, -1)
 	w.must(t, sent(t, 1, 0, 2, 1, true)) // 6
