@@ -8,10 +8,12 @@ package coordinator
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
+	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/core/rsm"
 	"github.com/moldau/moldau/internal/kit/env"
 	"github.com/moldau/moldau/internal/node/partition"
@@ -39,6 +41,11 @@ type Kind[M rsm.Machine[R], R any] struct {
 	Encode func(R) (key, value []byte)
 	// Decode reads a record; false where it is of a kind that is not known here, which is no error.
 	Decode func(key, value []byte) (r R, known bool, err error)
+	// Within makes r a record within a transaction, and Marker is the end of one; nil where the log has none of them.
+	Within func(r R, by rsm.Producer) R
+	Marker func(by rsm.Producer, commit bool) R
+	// Effect does an effect of the machine of a partition that is led at epoch; nil where there are none. It does not block.
+	Effect func(partition int32, epoch moldau.LeaderEpoch, effect any)
 }
 
 // Options are the parts of a Coordinator.
@@ -110,16 +117,46 @@ type Command[M rsm.Machine[R], R any] struct {
 	Decide func(m M, now time.Time, to rsm.Ticket) rsm.Output[R]
 	// Done is called once, on the loop or by Do itself, with the response or why there is none. It does not block.
 	Done func(response any, err error)
+	// Within is whose transaction the records belong to, and Guard the leave to begin it there; nil: they belong to none. What the
+	// partition does not take ends in a *Refusal.
+	Within *rsm.Producer
+	Guard  partition.Guard
 }
+
+// Refusal is why a partition did not take records of a transaction, or a marker. It touched no machine.
+type Refusal struct {
+	Code moldau.Code
+	Err  error
+}
+
+func (r *Refusal) Error() string { return fmt.Sprintf("%v: %v", r.Code, r.Err) }
+
+func (r *Refusal) Unwrap() error { return r.Err }
 
 // Do hands a command to the machine of a partition. Once cancel was called, Done is not called any more; the command may
 // take effect all the same.
 func (c *Coordinator[M, R]) Do(partition int32, cmd Command[M, R]) (cancel func()) {
 	w := &waiter{done: cmd.Done}
-	if err := c.loopOf(partition).inbox.put(func(l *loop[M, R]) { l.decide(partition, w, cmd.Decide) }); err != nil {
+	if err := c.loopOf(partition).inbox.put(func(l *loop[M, R]) { l.decide(partition, w, &cmd) }); err != nil {
 		w.tell(nil, err)
 	}
 	return func() { w.told.Store(true) }
+}
+
+// Marker ends a transaction in the log of a machine (L-27).
+type Marker struct {
+	Producer         rsm.Producer
+	Commit           bool
+	CoordinatorEpoch int32
+	Bumped           bool // see partition.Leave
+}
+
+// Mark writes a marker to a partition. done is called once, as the Done of a command, with nil once it is committed.
+func (c *Coordinator[M, R]) Mark(partition int32, m Marker, done func(error)) {
+	w := &waiter{done: func(_ any, err error) { done(err) }}
+	if !c.loopOf(partition).inbox.putAlways(func(l *loop[M, R]) { l.mark(partition, w, m) }) {
+		w.tell(nil, ErrNotCoordinator)
+	}
 }
 
 // Each runs a function on every machine that is active, for lists and metrics: fn is called on the machines' loops, one

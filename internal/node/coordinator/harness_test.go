@@ -93,13 +93,14 @@ type harness struct {
 	flusher *partition.Flusher
 	p       *partition.Partition
 	lives   int
+	effects chan string
 
 	mu   sync.Mutex
 	fail string // kind of calls that fail
 }
 
 func newHarness(t *testing.T) *harness {
-	h := &harness{t: t, fs: memfs.New(), flusher: partition.NewFlusher(env.Real(), slog.New(slog.DiscardHandler), nil)}
+	h := &harness{t: t, fs: memfs.New(), effects: make(chan string, 10), flusher: partition.NewFlusher(env.Real(), slog.New(slog.DiscardHandler), nil)}
 	h.fs.Hook = func(op memfs.Op) error {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -119,6 +120,11 @@ func newHarness(t *testing.T) *harness {
 				return pair{}, false, errors.New("it cannot be read")
 			}
 			return pair{string(key), string(value)}, string(key) != "strange", nil
+		},
+		Within: func(p pair, by rsm.Producer) pair { return pair{p.name, fmt.Sprint(p.value, " of ", by)} },
+		Marker: func(by rsm.Producer, commit bool) pair { return pair{"ended", fmt.Sprint(by, " ", commit)} },
+		Effect: func(partition int32, epoch moldau.LeaderEpoch, effect any) {
+			h.effects <- fmt.Sprint(partition, " ", epoch, " ", effect)
 		},
 	}, coordinator.Options{Env: env.Real(), Logger: slog.New(slog.DiscardHandler), Loops: 2})
 	t.Cleanup(h.Stop)

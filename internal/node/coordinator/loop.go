@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -117,19 +118,70 @@ func (l *loop[M, R]) sorted() []*shard[M, R] {
 }
 
 // decide runs a command.
-func (l *loop[M, R]) decide(partition int32, w *waiter, fn func(M, time.Time, rsm.Ticket) rsm.Output[R]) {
+func (l *loop[M, R]) decide(partition int32, w *waiter, cmd *Command[M, R]) {
+	s, err := l.ready(partition)
+	if err != nil {
+		w.tell(nil, err)
+		return
+	}
+	to := l.tickets.issue(partition, w)
+	out := cmd.Decide(s.machine, l.now(), to)
+	if cmd.Within == nil || len(out.Records) == 0 {
+		l.take(s, out)
+		return
+	}
+	l.apart(s, to, func() (own[R], error) { return s.within(*cmd.Within, cmd.Guard, out, l.now()) })
+}
+
+// ready returns the shard of a partition whose machine can decide, or why there is none.
+func (l *loop[M, R]) ready(partition int32) (*shard[M, R], error) {
 	s := l.shards[partition]
 	switch {
 	case s == nil:
-		w.tell(nil, ErrNotCoordinator)
+		return nil, ErrNotCoordinator
 	case !s.active:
-		w.tell(nil, ErrLoading)
+		return nil, ErrLoading
 	case !s.p.Takes():
 		// A refusal that touches no machine: what it would decide could not be written down.
-		w.tell(nil, ErrNotTaken)
-	default:
-		l.take(s, fn(s.machine, l.now(), l.tickets.issue(partition, w)))
+		return nil, ErrNotTaken
 	}
+	return s, nil
+}
+
+// mark writes a marker.
+func (l *loop[M, R]) mark(partition int32, w *waiter, m Marker) {
+	s, err := l.ready(partition)
+	if err != nil {
+		w.tell(nil, err)
+		return
+	}
+	to := l.tickets.issue(partition, w)
+	l.apart(s, to, func() (own[R], error) { return s.marker(m, to, l.now()), nil })
+}
+
+// apart appends a batch of its own behind what was gathered, unless the partition refuses it.
+func (l *loop[M, R]) apart(s *shard[M, R], to rsm.Ticket, build func() (own[R], error)) {
+	if l.append(s); !s.active {
+		return // and who waits was told
+	}
+	o, err := build()
+	if err != nil {
+		l.tickets.end(to, nil, err)
+		return
+	}
+	if limit := s.p.Settings().Checks.MessageBytesMax; len(o.batch) > limit {
+		l.tickets.end(to, nil, &Refusal{moldau.MessageTooLarge, fmt.Errorf("a batch of %d bytes, and max.message.bytes is %d", len(o.batch), limit)})
+		return
+	}
+	if code, err := s.p.Check(o.leave, o.batch); code != moldau.None {
+		l.tickets.end(to, nil, &Refusal{code, err})
+		return
+	}
+	if err := s.appendApart(l, o); err != nil {
+		l.drop(s, err)
+		return
+	}
+	l.release(s)
 }
 
 // take replays what a machine has decided and gathers it for the next append.
@@ -166,10 +218,15 @@ func (l *loop[M, R]) append(s *shard[M, R]) {
 	l.release(s)
 }
 
-// release tells replies whose records are committed.
+// release tells replies, and does effects, whose records are committed.
 func (l *loop[M, R]) release(s *shard[M, R]) {
-	for _, r := range s.released() {
-		l.tickets.answer(r.To, r.Response)
+	for _, h := range s.released() {
+		for _, r := range h.replies {
+			l.tickets.answer(r.To, r.Response)
+		}
+		for _, e := range h.effects {
+			l.c.kind.Effect(s.p.Name.Partition, s.epoch, e)
+		}
 	}
 }
 

@@ -29,10 +29,11 @@ type shard[M rsm.Machine[R], R any] struct {
 	waiting []held // replies whose records are appended and not yet known to be committed
 }
 
-// held is replies that wait until all below end is committed.
+// held is replies and effects that wait until all below end is committed.
 type held struct {
 	end     moldau.Offset
 	replies []rsm.Reply
+	effects []any
 }
 
 func newShard[M rsm.Machine[R], R any](kind Kind[M, R], p *partition.Partition) *shard[M, R] {
@@ -57,13 +58,14 @@ func (s *shard[M, R]) gather(out rsm.Output[R], now time.Time) bool {
 		s.machine.Replay(at, r)
 		end = at + 1
 	}
-	if len(out.Replies) > 0 {
-		s.held = append(s.held, held{end, out.Replies})
+	tells := len(out.Replies) > 0 || len(out.Effects) > 0
+	if tells {
+		s.held = append(s.held, held{end, out.Replies, out.Effects})
 	}
-	return len(out.Records) > 0 || len(out.Replies) > 0
+	return len(out.Records) > 0 || tells
 }
 
-// append writes what was gathered. What it waits for is told to the loop.
+// append writes what was gathered.
 func (s *shard[M, R]) append(l *loop[M, R]) error {
 	s.waiting = append(s.waiting, s.held...)
 	clear(s.held)
@@ -76,10 +78,15 @@ func (s *shard[M, R]) append(l *loop[M, R]) error {
 	if err != nil {
 		return err
 	}
+	return s.write(l, b, partition.Leave{})
+}
+
+// write appends a batch at the end of the log. What it waits for is told to the loop.
+func (s *shard[M, R]) write(l *loop[M, R], b record.Batch, leave partition.Leave) error {
 	if limit := s.p.Settings().Checks.MessageBytesMax; len(b) > limit {
 		return fmt.Errorf("a batch of %d bytes, and max.message.bytes of %s is %d", len(b), s.p.Name.Topic, limit)
 	}
-	at, code, err := s.p.Append(b, true, committed[M, R]{l, s}, 0)
+	at, code, err := s.p.AppendWith(leave, b, true, committed[M, R]{l, s}, 0)
 	if code != moldau.None {
 		return fmt.Errorf("append to %v: %v: %w", s.p.Name, code, err)
 	}
@@ -109,13 +116,13 @@ func (c committed[M, R]) Committed(_ int, code moldau.Code) {
 	})
 }
 
-// released takes out the replies that may be told.
-func (s *shard[M, R]) released() (list []rsm.Reply) {
+// released takes out the replies that may be told, and the effects that may be done.
+func (s *shard[M, R]) released() (list []held) {
 	hw := s.p.HighWatermark()
 	kept := s.waiting[:0]
 	for _, h := range s.waiting {
 		if h.end <= hw {
-			list = append(list, h.replies...)
+			list = append(list, h)
 		} else {
 			kept = append(kept, h)
 		}
@@ -185,7 +192,11 @@ func (s *shard[M, R]) replay(m M, codecs *record.Codecs, batches []byte) error {
 			return err
 		}
 		batches = rest
+		by := rsm.Producer{ID: b.ProducerID(), Epoch: b.ProducerEpoch()}
 		if b.IsControl() {
+			if marker, err := b.Marker(); err == nil && s.kind.Marker != nil { // other control records end no transaction
+				m.Replay(b.LastOffset(), s.kind.Marker(by, marker.Commit))
+			}
 			continue
 		}
 		for r, err := range b.Records(codecs, record.OpenLimit(len(b), len(b))) {
@@ -195,6 +206,9 @@ func (s *shard[M, R]) replay(m M, codecs *record.Codecs, batches []byte) error {
 			rec, known, err := s.kind.Decode(r.Key, r.Value)
 			if err != nil {
 				return fmt.Errorf("record at offset %d: %w", r.Offset, err)
+			}
+			if known && b.IsTransactional() && s.kind.Within != nil {
+				rec = s.kind.Within(rec, by)
 			}
 			if known {
 				m.Replay(r.Offset, rec)

@@ -35,10 +35,13 @@ func (t *tickets) issue(partition int32, w *waiter) rsm.Ticket {
 	return t.last
 }
 
-func (t *tickets) answer(to rsm.Ticket, response any) {
+func (t *tickets) answer(to rsm.Ticket, response any) { t.end(to, response, nil) }
+
+// end tells who holds a ticket how it has ended.
+func (t *tickets) end(to rsm.Ticket, response any, err error) {
 	if h, ok := t.holders[to]; ok {
 		delete(t.holders, to)
-		h.tell(response, nil)
+		h.tell(response, err)
 	}
 }
 
