@@ -90,7 +90,7 @@ func (s *Groups) Delete(now time.Time, to rsm.Ticket, id string) Output {
 		case t.state != Empty || len(t.members) > 0:
 			code = moldau.NonEmptyGroup
 		default:
-			for _, at := range t.offsets.sorted() {
+			for _, at := range t.offsets.all() {
 				t.record(&Committed{ID: t.id, At: at})
 			}
 			t.record(&Stored{ID: t.id})

@@ -64,7 +64,7 @@ func newGroup(id string) *group {
 
 // exists reports whether there is anything to say of the group.
 func (g *group) exists() bool {
-	return g.stored || len(g.members) > 0 || len(g.promised) > 0 || len(g.offsets.byPartition) > 0
+	return g.stored || len(g.members) > 0 || len(g.promised) > 0 || len(g.offsets.byPartition) > 0 || len(g.offsets.pending) > 0
 }
 
 // Alarm implements rsm.Sleeper.

@@ -27,6 +27,7 @@ type Output = rsm.Output[Record]
 type Groups struct {
 	cfg     Config
 	byID    map[string]*group
+	open    map[moldau.ProducerID][]string // the groups in which a transaction has offsets
 	wakeups rsm.Wakeups[*group]
 	expiry  time.Time // of offsets is looked for then
 }
@@ -34,13 +35,19 @@ type Groups struct {
 var _ rsm.Machine[Record] = (*Groups)(nil)
 
 // New returns the machine before anything was replayed.
-func New(cfg Config) *Groups { return &Groups{cfg: cfg, byID: map[string]*group{}} }
+func New(cfg Config) *Groups {
+	return &Groups{cfg: cfg, byID: map[string]*group{}, open: map[moldau.ProducerID][]string{}}
+}
 
 // noOffset is before the first offset of a log.
 const noOffset moldau.Offset = -1
 
 // Replay implements rsm.Machine.
 func (s *Groups) Replay(at moldau.Offset, r Record) {
+	if e, ok := r.(*Ended); ok {
+		s.replayEnd(at, e)
+		return
+	}
 	g := s.byID[r.Group()]
 	if g == nil {
 		g = newGroup(r.Group())
@@ -50,7 +57,11 @@ func (s *Groups) Replay(at moldau.Offset, r Record) {
 	case *Stored:
 		g.replayStored(r.Value)
 	case *Committed:
-		g.offsets.replay(r.At, r.Value, at)
+		if r.Within != nil && r.Value != nil {
+			s.replayWithin(g, at, r)
+		} else {
+			g.offsets.replay(r.At, r.Value, at)
+		}
 	}
 	g.last = at
 	if !g.exists() {

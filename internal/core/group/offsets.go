@@ -14,6 +14,7 @@ import (
 // offsets is what a group has committed.
 type offsets struct {
 	byPartition map[moldau.TopicPartition]Offset
+	pending     map[moldau.ProducerID]map[moldau.TopicPartition]Offset // by the transaction with whose end they count
 }
 
 // Offset is a committed position in a partition.
@@ -23,34 +24,41 @@ type Offset struct {
 	Metadata string
 	At       time.Time // of the commit
 	Expires  time.Time // where the commit came with a retention time of its own; else zero
+
+	record moldau.Offset // where its record is
 }
 
-func (o *offsets) replay(at moldau.TopicPartition, v *kmsg.OffsetCommitValue, _ moldau.Offset) {
+func (o *offsets) replay(at moldau.TopicPartition, v *kmsg.OffsetCommitValue, record moldau.Offset) {
 	if v == nil {
 		delete(o.byPartition, at)
+		o.dropPending(at)
 		return
 	}
+	o.set(at, offsetOf(v, record))
+}
+
+func (o *offsets) set(at moldau.TopicPartition, c Offset) {
 	if o.byPartition == nil {
 		o.byPartition = map[moldau.TopicPartition]Offset{}
 	}
-	c := Offset{Next: moldau.Offset(v.Offset), Epoch: moldau.LeaderEpoch(v.LeaderEpoch), Metadata: v.Metadata, At: time.UnixMilli(v.CommitTimestamp)}
+	o.byPartition[at] = c
+}
+
+// offsetOf is what a record says.
+func offsetOf(v *kmsg.OffsetCommitValue, record moldau.Offset) Offset {
+	c := Offset{record: record, Next: moldau.Offset(v.Offset), Epoch: moldau.LeaderEpoch(v.LeaderEpoch), Metadata: v.Metadata, At: time.UnixMilli(v.CommitTimestamp)}
 	if v.Version < offsetValueVersion {
 		c.Epoch = moldau.NoEpoch // which older values cannot say
 	}
 	if v.Version == offsetExpiryVersion && v.ExpireTimestamp >= 0 {
 		c.Expires = time.UnixMilli(v.ExpireTimestamp)
 	}
-	o.byPartition[at] = c
+	return c
 }
 
-// in reports whether there is an offset in the topic.
+// in reports whether there is an offset in the topic, or one that may come to count.
 func (o *offsets) in(topic string) bool {
-	for at := range o.byPartition { // order does not matter: any will do
-		if at.Topic == topic {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(o.all(), func(at moldau.TopicPartition) bool { return at.Topic == topic })
 }
 
 // sorted lists the partitions by topic and number.
@@ -59,10 +67,12 @@ func (o *offsets) sorted() []moldau.TopicPartition {
 	for at := range o.byPartition { // order does not matter: they are sorted below
 		list = append(list, at)
 	}
-	slices.SortFunc(list, func(a, b moldau.TopicPartition) int {
-		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
-	})
+	slices.SortFunc(list, comparePartitions)
 	return list
+}
+
+func comparePartitions(a, b moldau.TopicPartition) int {
+	return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 }
 
 // Commit is an OffsetCommit whose topics were resolved.
@@ -72,6 +82,7 @@ type Commit struct {
 	Generation    int32
 	Version       int16         // of the request
 	Retention     time.Duration // of these offsets alone (versions 2 to 4); negative: as the broker has it
+	Within        bool          // a transaction (TxnOffsetCommit)
 	Offsets       []CommitOffset
 }
 
@@ -114,6 +125,9 @@ func (t *turn) value(c *Commit, o CommitOffset) *kmsg.OffsetCommitValue {
 
 // checkCommit says whether the sender may commit for the group, and takes the commit for a sign of life.
 func (t *turn) checkCommit(c *Commit) moldau.Code {
+	if c.Within {
+		return t.checkCommitWithin(c)
+	}
 	if !t.exists() {
 		switch {
 		case c.Generation < 0:
@@ -146,13 +160,15 @@ func (t *turn) checkCommit(c *Commit) moldau.Code {
 type Fetch struct {
 	Group      string
 	All        bool
+	Stable     bool // no offset that an open transaction may replace (KIP-447)
 	Partitions []moldau.TopicPartition
 }
 
-// Fetched is the reply to a Fetch: an Offset for each partition, Next -1 where there is none.
+// Fetched is the reply to a Fetch: an Offset and a code for each partition, Next -1 where there is none.
 type Fetched struct {
 	Partitions []moldau.TopicPartition
 	Offsets    []Offset
+	Codes      []moldau.Code
 }
 
 // FetchOffsets is OffsetFetch for one group. A group that is not there has committed nothing.
@@ -164,10 +180,14 @@ func (s *Groups) FetchOffsets(now time.Time, to rsm.Ticket, f *Fetch) Output {
 		}
 		for _, at := range r.Partitions {
 			o, ok := t.offsets.byPartition[at]
+			code := moldau.None
+			if f.Stable && t.offsets.unstable(at) {
+				ok, code = false, moldau.UnstableOffsetCommit
+			}
 			if !ok {
 				o = Offset{Next: -1, Epoch: moldau.NoEpoch}
 			}
-			r.Offsets = append(r.Offsets, o)
+			r.Offsets, r.Codes = append(r.Offsets, o), append(r.Codes, code)
 		}
 		t.reply(to, r)
 	})
@@ -230,6 +250,8 @@ func (g *group) subscribed() (topics []string, all bool) {
 // expiresAt is when an offset of the group is not kept any longer; false while it is needed (G-8).
 func (g *group) expiresAt(at moldau.TopicPartition, o Offset, subscribed []string, known bool, retention time.Duration) (time.Time, bool) {
 	switch {
+	case g.offsets.unstable(at): // what an open transaction has to say of it comes first
+		return time.Time{}, false
 	case !o.Expires.IsZero():
 		return o.Expires, true
 	case g.protocolType == "": // nobody ever joined
@@ -257,7 +279,7 @@ func (g *group) offsetExpiry(cfg Config) (first time.Time, ok bool) {
 			first, ok = e, true
 		}
 	}
-	if g.state == Empty && g.stored && len(g.offsets.byPartition) == 0 {
+	if g.state == Empty && g.stored && len(g.offsets.byPartition) == 0 && len(g.offsets.pending) == 0 {
 		return g.since, true
 	}
 	return first, ok
@@ -267,8 +289,9 @@ func (g *group) offsetExpiry(cfg Config) (first time.Time, ok bool) {
 // them.
 func (t *turn) sweepOffsets() {
 	subscribed, known := t.subscribed()
-	left := len(t.offsets.byPartition)
-	for _, at := range t.offsets.sorted() {
+	all := t.offsets.all()
+	left := len(all)
+	for _, at := range all {
 		e, is := t.expiresAt(at, t.offsets.byPartition[at], subscribed, known, t.cfg.OffsetRetention)
 		if is && !t.now.Before(e) || slices.Contains(t.lost, at.Topic) {
 			t.record(&Committed{ID: t.id, At: at})

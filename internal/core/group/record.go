@@ -8,9 +8,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/core/rsm"
 )
 
-// Record is one record of __consumer_offsets that this package knows: *Stored or *Committed.
+// Record is one record of __consumer_offsets that this package knows: *Stored or *Committed, or the marker *Ended.
 type Record interface {
 	// Group is whose record it is.
 	Group() string
@@ -29,6 +30,14 @@ type Committed struct {
 	ID    string
 	At    moldau.TopicPartition
 	Value *kmsg.OffsetCommitValue
+	// Within is whose transaction it belongs to, with whose end it comes to count; nil: it counts at once.
+	Within *rsm.Producer
+}
+
+// Ended is the end of a transaction of a producer. It has no key and value: it is the log's own.
+type Ended struct {
+	Producer rsm.Producer
+	Commit   bool
 }
 
 // Versions of the keys and values, Kafka's. Readers take the older ones too.
@@ -45,6 +54,25 @@ func (s *Stored) Group() string { return s.ID }
 
 // Group implements Record.
 func (c *Committed) Group() string { return c.ID }
+
+// Group implements Record: it concerns all in which the transaction has offsets.
+func (e *Ended) Group() string { return "" }
+
+func (e *Ended) key() []byte   { return nil }
+func (e *Ended) value() []byte { return nil }
+
+// Within makes r part of the transaction of by.
+func Within(r Record, by rsm.Producer) Record {
+	if c, ok := r.(*Committed); ok {
+		within := *c
+		within.Within = &by
+		return &within
+	}
+	return r
+}
+
+// Marker is the end of the transaction of by.
+func Marker(by rsm.Producer, commit bool) Record { return &Ended{by, commit} }
 
 func (s *Stored) key() []byte {
 	k := kmsg.GroupMetadataKey{Version: groupKeyVersion, Group: s.ID}

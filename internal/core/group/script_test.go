@@ -26,7 +26,9 @@ var rewrite = flag.Bool("rewrite", false, "write what the scripts in testdata pr
 //	sync GROUP MEMBER GENERATION [as=INSTANCE] [MEMBER=ASSIGNMENT…]
 //	heartbeat, leave GROUP MEMBER [GENERATION] [as=INSTANCE]
 //	commit GROUP MEMBER GENERATION [v=, keep=] TOPIC-PARTITION=OFFSET…
-//	fetch GROUP [TOPIC-PARTITION…], forget GROUP TOPIC-PARTITION…, drop TOPIC
+//	commit … by=PRODUCER                          within the transaction of a producer
+//	end PRODUCER commit|abort                     the marker of a transaction
+//	fetch GROUP [stable=yes] [TOPIC-PARTITION…], forget GROUP TOPIC-PARTITION…, drop TOPIC
 //	describe GROUP, list [STATE…], delete GROUP
 //	wait DURATION                                 time passes, and what is due is done
 //	reload                                        the machine is lost and loaded again
@@ -55,6 +57,7 @@ type stage struct {
 	now     time.Time
 	tickets rsm.Ticket
 	ids     int
+	by      *rsm.Producer // whose transaction the command's records belong to
 }
 
 func newStage(t *testing.T) *stage {
@@ -135,7 +138,7 @@ func (w words) partition(text string) moldau.TopicPartition {
 }
 
 func (s *stage) run(command string) string {
-	w := s.parse(command, "as", "client", "v", "session", "rebalance", "type", "keep", "delay", "size", "retention", "check")
+	w := s.parse(command, "as", "client", "v", "session", "rebalance", "type", "keep", "delay", "size", "retention", "check", "by", "stable")
 	name := w.list[0]
 	switch name {
 	case "set":
@@ -146,6 +149,14 @@ func (s *stage) run(command string) string {
 	case "reload":
 		s.m = s.loaded()
 		return ""
+	case "end":
+		e := &Ended{Producer: rsm.Producer{ID: moldau.ProducerID(w.number(w.list[1]))}, Commit: w.list[2] == "commit"}
+		s.replay(e, e)
+		s.compare()
+		return ""
+	}
+	if s.by = nil; w.keys["by"] != "" {
+		s.by = &rsm.Producer{ID: moldau.ProducerID(w.int("by", 0))}
 	}
 	s.tickets++
 	return fmt.Sprintf("%d %s\n", s.tickets, name) + s.take(s.request(w, s.tickets))
@@ -184,7 +195,7 @@ func (s *stage) request(w words, to rsm.Ticket) Output {
 	case "commit":
 		return s.commit(w, to)
 	case "fetch":
-		f := &Fetch{Group: group, All: len(w.list) == 2}
+		f := &Fetch{Group: group, All: len(w.list) == 2, Stable: w.keys["stable"] != ""}
 		for _, word := range w.list[2:] {
 			f.Partitions = append(f.Partitions, w.partition(word))
 		}
@@ -229,7 +240,7 @@ func (s *stage) join(w words, to rsm.Ticket) Output {
 }
 
 func (s *stage) commit(w words, to rsm.Ticket) Output {
-	c := &Commit{Group: w.list[1], Member: memberID(w.list[2]), Generation: int32(w.number(w.list[3])), Version: int16(w.int("v", 9)), Retention: -1}
+	c := &Commit{Group: w.list[1], Member: memberID(w.list[2]), Generation: int32(w.number(w.list[3])), Version: int16(w.int("v", 9)), Retention: -1, Within: s.by != nil}
 	if _, ok := w.keys["keep"]; ok {
 		c.Retention = time.Duration(w.millis("keep", 0)) * time.Millisecond
 	}
@@ -273,8 +284,10 @@ func (s *stage) take(o Output) string {
 		if err != nil || !known {
 			s.t.Fatalf("record %+v cannot be read back: %v", r, err)
 		}
-		s.m.Replay(moldau.Offset(len(s.log)), r)
-		s.log = append(s.log, back)
+		if s.by != nil {
+			r, back = Within(r, *s.by), Within(back, *s.by)
+		}
+		s.replay(r, back)
 		out.WriteString("+ " + tellRecord(r) + "\n")
 	}
 	if o.After >= moldau.Offset(len(s.log)) {
@@ -287,19 +300,71 @@ func (s *stage) take(o Output) string {
 	return out.String()
 }
 
+// replay takes a record into the machine, and into the log as it would be read back.
+func (s *stage) replay(r, back Record) {
+	s.m.Replay(moldau.Offset(len(s.log)), r)
+	s.log = append(s.log, back)
+}
+
 // loaded is a machine that was loaded from the log.
-func (s *stage) loaded() *Groups {
+func (s *stage) loaded() *Groups { return s.load(func(int) bool { return true }) }
+
+// load loads a machine from those records of the log that were kept.
+func (s *stage) load(kept func(i int) bool) *Groups {
 	m := New(s.cfg)
 	for i, r := range s.log {
-		m.Replay(moldau.Offset(i), r)
+		if kept(i) {
+			m.Replay(moldau.Offset(i), r)
+		}
 	}
 	m.Loaded(s.now)
 	return m
 }
 
-// compare sees that what the machine remembers is what a restart would find (O4).
+// compacted tells which records compaction keeps: of each key the newest that was not aborted, up to the first transaction that
+// is open, and all from there on (KAFKA-5247, KAFKA-14505).
+func (s *stage) compacted(i int) bool {
+	c, ok := s.log[i].(*Committed)
+	end := s.stable()
+	if !ok || i >= end {
+		return true
+	}
+	aborted := func(c *Committed, i int) bool { return c.Within != nil && !s.ending(c.Within.ID, i).Commit }
+	for j, r := range s.log[i+1 : end] {
+		if later, ok := r.(*Committed); ok && later.ID == c.ID && later.At == c.At && !aborted(later, i+1+j) {
+			return false
+		}
+	}
+	return !aborted(c, i)
+}
+
+// stable is the first record of a transaction that is open, or the end.
+func (s *stage) stable() int {
+	for i, r := range s.log {
+		if c, ok := r.(*Committed); ok && c.Within != nil && s.ending(c.Within.ID, i) == nil {
+			return i
+		}
+	}
+	return len(s.log)
+}
+
+// ending is the marker that ends the transaction of a record, or nil.
+func (s *stage) ending(id moldau.ProducerID, i int) *Ended {
+	for _, r := range s.log[i:] {
+		if e, ok := r.(*Ended); ok && e.Producer.ID == id {
+			return e
+		}
+	}
+	return nil
+}
+
+// compare sees that what the machine remembers is what a restart would find, also in a log that was compacted (O4).
 func (s *stage) compare() {
-	again := s.loaded()
+	s.compareWith(s.loaded())
+	s.compareWith(s.load(s.compacted))
+}
+
+func (s *stage) compareWith(again *Groups) {
 	for _, g := range s.m.sorted() {
 		other := again.find(g.id)
 		agreed := g.state == Stable || g.state == Empty // a generation on which members still agree is not written down
@@ -321,6 +386,13 @@ func remembered(g *group, generation bool) string {
 		o := g.offsets.byPartition[at]
 		fmt.Fprintf(&out, "%v=%d/%d/%q/%v/%v\n", at, o.Next, o.Epoch, o.Metadata, o.At.UnixMilli(), o.Expires.UnixMilli())
 	}
+	for _, at := range g.offsets.all() {
+		for _, id := range []moldau.ProducerID{1, 2, 3} {
+			if o, ok := g.offsets.pending[id][at]; ok {
+				fmt.Fprintf(&out, "%v=%d by %d\n", at, o.Next, id)
+			}
+		}
+	}
 	if generation && g.stored {
 		fmt.Fprintf(&out, "%s %d %s %q %q\n", g.state, g.generation, g.protocolType, g.protocol, g.leader)
 		for _, m := range g.members {
@@ -335,6 +407,9 @@ func tellRecord(r Record) string {
 	case *Committed:
 		if r.Value == nil {
 			return fmt.Sprintf("%s %v forgotten", r.ID, r.At)
+		}
+		if r.Within != nil {
+			return fmt.Sprintf("%s %v=%d within %d", r.ID, r.At, r.Value.Offset, r.Within.ID)
 		}
 		return fmt.Sprintf("%s %v=%d v%d", r.ID, r.At, r.Value.Offset, r.Value.Version)
 	case *Stored:
@@ -368,6 +443,9 @@ func tellReply(response any) string {
 		out := "offsets"
 		for i, at := range r.Partitions {
 			out += fmt.Sprintf(" %v=%d", at, r.Offsets[i].Next)
+			if r.Codes[i] != moldau.None {
+				out += " " + r.Codes[i].String()
+			}
 		}
 		return out
 	case kmsg.DescribeGroupsResponseGroup:
