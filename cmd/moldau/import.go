@@ -145,7 +145,7 @@ func writeImported(w io.Writer, r importer.Report) {
 		fmt.Fprintln(w, "damaged:", line)
 	}
 	for _, line := range r.Open {
-		fmt.Fprintln(w, "open transaction:", line, "(read_committed stops there: nobody is left to end it)")
+		fmt.Fprintln(w, "open transaction:", line, "(read_committed stops there until its time is up)")
 	}
 	fmt.Fprintf(w, "brought %s, %s, to %s\n", plural(int64(r.Partitions), "partition"), byteSize(float64(r.Bytes)), r.To)
 }

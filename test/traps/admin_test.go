@@ -320,7 +320,7 @@ func TestX55ProduceHasNoUnknownServerErrors(t *testing.T) {
 }
 
 // a broker that does not serve transactions of the second kind must not say that it does: Java 4 falls back.
-func TestX58TransactionVersionIsNotFinalised(t *testing.T) {
+func TestX58FeaturesAreServed(t *testing.T) {
 	c := shared(t)
 	for v := int16(3); v <= 4; v++ {
 		resp := ask[*kmsg.ApiVersionsResponse](c, v, apiVersionsRequest())

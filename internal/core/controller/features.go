@@ -17,22 +17,38 @@ const (
 	// kraftVersionFeature is told by the quorum, not by a record: its voters always have directory ids here, level 1.
 	kraftVersionFeature = "kraft.version"
 	kraftVersion        = 1
+	// transactionVersionFeature is what clients are to speak of transactions: from 2 on the epoch rises with each end and
+	// partitions join with the first record (KIP-890, X-58).
+	transactionVersionFeature = "transaction.version"
+	transactionVersion        = 2
 )
 
-// SupportedFeatures are the features that this program can run, with their levels, sorted by name. group.version,
-// transaction.version, share.version and streams.version join when their coordinators exist (a client that reads
-// transaction.version 2 would rely on it, X-58), eligible.leader.replicas.version when replication maintains the set.
+// SupportedFeatures are the features that this program can run, with their levels, sorted by name. group.version, share.version
+// and streams.version join when their coordinators exist, eligible.leader.replicas.version when replication maintains the set.
 func SupportedFeatures() []schema.Feature {
 	return []schema.Feature{
 		{Name: kraftVersionFeature, Min: 0, Max: kraftVersion},
 		{Name: MetadataVersionFeature, Min: 7, Max: MetadataVersion},
+		{Name: transactionVersionFeature, Min: 0, Max: transactionVersion},
 	}
 }
 
 // Bootstrap are the first records of a new cluster. Features that are not named are at level 0. Without eligible leader
 // replicas no cluster-level min.insync.replicas entry is needed.
 func Bootstrap() []schema.Record {
-	return []schema.Record{&schema.FeatureLevel{Name: MetadataVersionFeature, Level: MetadataVersion}}
+	return []schema.Record{
+		&schema.FeatureLevel{Name: MetadataVersionFeature, Level: MetadataVersion},
+		&schema.FeatureLevel{Name: transactionVersionFeature, Level: transactionVersion},
+	}
+}
+
+// Upgrade finalises what a cluster that began with an older program has not heard of. A level that somebody has chosen stays;
+// nobody can choose 0, see checkLevel.
+func Upgrade(im *metadata.Image) []schema.Record {
+	if im.Feature(transactionVersionFeature) > 0 {
+		return nil
+	}
+	return []schema.Record{&schema.FeatureLevel{Name: transactionVersionFeature, Level: transactionVersion}}
 }
 
 // UpdateFeatures finalises features at other levels, all or none (C-20).
@@ -106,7 +122,7 @@ func checkLevel(im *metadata.Image, feature string, level, want int16, kind int8
 		return bad("%s is %d; going down to %d needs one of the downgrade types", feature, level, want)
 	case want > level && kind != upgrade:
 		return bad("%s is %d; going up to %d needs the upgrade type 1", feature, level, want)
-	case want < level:
+	case want < level && (feature != transactionVersionFeature || want == 0):
 		return bad("%s cannot go down from %d to %d: it would lose metadata", feature, level, want)
 	}
 	for b := range im.Brokers() {

@@ -4,9 +4,11 @@ package api
 //
 // Behaviour: one v2 batch for each partition, checked outside any lock and appended in the order of arrival; acks=all is
 // answered once the high watermark passes it, acks=1 at once, acks=0 never: an error closes the connection (W-7).
-// Version notes: v7 zstd; v8 the records that failed (KIP-467); v10 leader and endpoint to turn to (KIP-951); v13 topic
-// ids (KIP-516).
-// Differs from Apache: clients never write to internal topics (L-11). A compressed batch is opened only where something
+// The first batch of a transaction on a partition is appended once its coordinator has said that the partition has joined (L-23).
+// Version notes: v7 zstd; v8 the records that failed (KIP-467); v10 leader and endpoint to turn to (KIP-951); v11
+// TRANSACTION_ABORTABLE; v12 partitions join the transaction with their first batch (KIP-890); v13 topic ids (KIP-516).
+// Differs from Apache: a transaction that begins while the markers of the one before are being written waits for them, up to 5 s, not
+// 0.1 s (T-9). Clients never write to internal topics (L-11). A compressed batch is opened only where something
 // inside has to be known (L-4). On a disk that is nearly full the answer tells to wait; on a full one it is
 // NOT_ENOUGH_REPLICAS, which every client retries, with a message (v8) that says which directory and what to do.
 
@@ -48,6 +50,7 @@ func (b *Broker) produce(c *server.Call) server.Pending {
 			p.append(topic, code, part)
 		}
 	}
+	p.joinTransaction(c)
 	if req.Acks == acksNone {
 		failed := p.failure()
 		p.recycle()
@@ -77,6 +80,7 @@ type production struct {
 	topics    []producedTopic
 	results   []wire.ProduceResult
 	endpoints []wire.NodeEndpoint
+	joining   []joiningBatch
 	throttle  time.Duration       // for which the client is to wait, since the disk is nearly full
 	reply     func(*server.Reply) // writes the response; bound once
 
@@ -126,7 +130,7 @@ const maxWait = 10 * time.Minute
 func (p *production) recycle() {
 	clear(p.topics)
 	clear(p.results)
-	*p = production{topics: p.topics[:0], results: p.results[:0], endpoints: p.endpoints[:0], reply: p.reply}
+	*p = production{topics: p.topics[:0], results: p.results[:0], endpoints: p.endpoints[:0], joining: p.joining[:0], reply: p.reply}
 	productions.Put(p)
 }
 
@@ -138,22 +142,30 @@ func (p *production) refusalOfAll(req *wire.ProduceRequest) moldau.Code {
 	if p.txnID != nil && !p.b.allowed(p.call, access.Write, access.TransactionalID, string(p.txnID)) {
 		return moldau.TransactionalIDAuthorizationFailed
 	}
-	if p.txnID == nil && transactional(req) {
+	switch producers := transactional(req); {
+	case producers > 0 && p.txnID == nil:
 		return moldau.TransactionalIDAuthorizationFailed // as for an id that may not be used: there is none
+	case producers > 1:
+		return moldau.InvalidProducerIDMapping // L-25
 	}
 	return moldau.None
 }
 
-// transactional reports whether any batch of the request belongs to a transaction.
-func transactional(req *wire.ProduceRequest) bool {
+// transactional counts the producers whose transactions batches of the request belong to: 0, 1 or more.
+func transactional(req *wire.ProduceRequest) (producers int) {
+	first := moldau.NoProducer
 	for t := range req.Topics() {
 		for part := range t.Partitions() {
-			if len(part.Records) >= record.HeaderLen && record.Batch(part.Records).IsTransactional() {
-				return true
+			if len(part.Records) < record.HeaderLen {
+				continue
+			}
+			if b := record.Batch(part.Records); b.IsTransactional() && (producers == 0 || b.ProducerID() != first) {
+				first = b.ProducerID()
+				producers++
 			}
 		}
 	}
-	return false
+	return producers
 }
 
 // resolve finds the topic that a part of the request is for, or says why nothing can be appended to it.
@@ -220,15 +232,18 @@ func (p *production) append(topic *metadata.Topic, code moldau.Code, req wire.Pr
 		return
 	}
 	batch, refusal := record.Validate(req.Records, moldau.Timestamp(p.call.Arrived.UnixMilli()), p.version, &part.Settings().Checks)
-	if refusal == nil && batch.IsTransactional() {
-		refusal = &record.Refusal{Code: moldau.InvalidTxnState, Message: "transactions are not served yet"}
-	}
 	if refusal != nil {
 		p.refuseBatch(res, refusal)
 		stats.Rejected(refusal, len(req.Records))
 		return
 	}
-	p.appendBatch(res, topic, part, batch)
+	if batch.IsTransactional() {
+		if guard, needed := part.Enter(batch, p.version >= implicitJoin); needed {
+			p.joining = append(p.joining, joiningBatch{len(p.results) - 1, topic, part, batch, guard})
+			return
+		}
+	}
+	p.appendBatch(len(p.results)-1, topic, part, batch, partition.NoGuard)
 }
 
 // writable is closed once part takes records. With the first of the request's partitions that has to wait for that all of them
@@ -249,13 +264,15 @@ func (p *production) writable(part *partition.Partition) <-chan struct{} {
 	return part.Writable()
 }
 
-func (p *production) appendBatch(res *wire.ProduceResult, topic *metadata.Topic, part *partition.Partition, batch record.Batch) {
+// appendBatch appends the batch whose result has this index.
+func (p *production) appendBatch(index int, topic *metadata.Topic, part *partition.Partition, batch record.Batch, guard partition.Guard) {
+	res := &p.results[index]
 	stats := part.Stats()
 	all := p.acks == acksAll
 	if all {
 		p.left.Add(1) // before the append: its outcome may come before Append returns
 	}
-	at, code, err := part.Append(batch, all, p, len(p.results)-1)
+	at, code, err := part.AppendWith(partition.Leave{Guard: guard}, batch, all, p, index)
 	if all && !at.Parked {
 		p.left.Add(-1)
 	}
@@ -275,7 +292,7 @@ func (p *production) appendBatch(res *wire.ProduceResult, topic *metadata.Topic,
 	stats.BytesIn.Add(int64(len(batch)))
 	res.BaseOffset, res.LogAppendTime, res.LogStart = at.Base, at.Timestamp, at.LogStart
 	if at.Parked {
-		p.parked = append(p.parked, len(p.results)-1)
+		p.parked = append(p.parked, index)
 	}
 }
 

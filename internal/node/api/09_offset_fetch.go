@@ -3,7 +3,8 @@ package api
 // OffsetFetch (key 9), versions 1–10
 //
 // Behaviour: the positions of groups. A group or partition without one has offset -1 and no error.
-// Version notes: v2 null topics mean all; v7 asks to wait for transactions (KIP-447); v8 several groups; v9 member epochs
+// Version notes: v2 null topics mean all; v7 UNSTABLE_OFFSET_COMMIT where an open transaction may replace the position, for who
+// asks for that (KIP-447); v8 several groups; v9 member epochs
 // (KIP-848), which mean nothing to classic groups; v10 topic ids.
 
 import (
@@ -36,7 +37,7 @@ func offsetFetch(b *Broker, c *server.Call, req *kmsg.OffsetFetchRequest) server
 	im := b.Metadata.Image()
 	answers := make([]kmsg.OffsetFetchResponseGroup, len(req.Groups))
 	return inquire(len(req.Groups), func(i int, done func()) func() {
-		f := &fetchingOffsets{b: b, call: c, im: im, req: &req.Groups[i], out: &answers[i], version: c.Version}
+		f := &fetchingOffsets{b: b, call: c, im: im, req: &req.Groups[i], out: &answers[i], version: c.Version, stable: c.Version >= 7 && req.RequireStable}
 		return f.ask(done)
 	}).respond(c, func() kmsg.Response { return offsetFetchResponse(req.Version, answers) })
 }
@@ -71,6 +72,7 @@ type fetchingOffsets struct {
 	req     *kmsg.OffsetFetchRequestGroup
 	out     *kmsg.OffsetFetchResponseGroup
 	version int16
+	stable  bool // no offset that an open transaction may replace (KIP-447)
 	fetch   group.Fetch
 	visible func(topic string) bool // may be told of, where all offsets were asked for
 	places  [][2]int                // of each partition asked for: topic and partition in the answer
@@ -84,7 +86,7 @@ func (f *fetchingOffsets) ask(done func()) (cancel func()) {
 		done()
 		return nil
 	}
-	f.fetch = group.Fetch{Group: f.req.Group, All: f.req.Topics == nil}
+	f.fetch = group.Fetch{Group: f.req.Group, All: f.req.Topics == nil, Stable: f.stable}
 	if f.fetch.All {
 		f.visible = f.b.visibleTopics(f.call, f.im)
 	}
@@ -153,11 +155,12 @@ func (f *fetchingOffsets) tell(r group.Fetched, code moldau.Code) {
 		return
 	}
 	for i, at := range f.places {
-		fillOffset(&f.out.Topics[at[0]].Partitions[at[1]], r.Offsets[i])
+		fillOffset(&f.out.Topics[at[0]].Partitions[at[1]], r.Offsets[i], r.Codes[i])
 	}
 }
 
-func fillOffset(p *kmsg.OffsetFetchResponseGroupTopicPartition, o group.Offset) {
+func fillOffset(p *kmsg.OffsetFetchResponseGroupTopicPartition, o group.Offset, code moldau.Code) {
+	p.ErrorCode = int16(code)
 	p.Offset, p.LeaderEpoch, p.Metadata = int64(o.Next), int32(o.Epoch), &o.Metadata
 }
 
@@ -190,7 +193,7 @@ func (f *fetchingOffsets) tellAll(r group.Fetched) {
 		}
 		t := &f.out.Topics[len(f.out.Topics)-1]
 		p := noOffsetOf(at.Partition, moldau.None)
-		fillOffset(&p, r.Offsets[i])
+		fillOffset(&p, r.Offsets[i], r.Codes[i])
 		t.Partitions = append(t.Partitions, p)
 	}
 }

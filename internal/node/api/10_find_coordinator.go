@@ -2,9 +2,9 @@ package api
 
 // FindCoordinator (key 10), versions 0–6
 //
-// Behaviour: names the broker that coordinates a group. The first to ask has __consumer_offsets made, and is answered when
-// its partitions are open (C-41). Transactional ids and share groups have no coordinator yet: COORDINATOR_NOT_AVAILABLE
-// with a message that says so, and the broker's log names who asked.
+// Behaviour: names the broker that coordinates a group or a transactional id. The first to ask has __consumer_offsets or
+// __transaction_state made, and is answered when its partitions are open (C-41). Share groups have no coordinator yet:
+// COORDINATOR_NOT_AVAILABLE with a message that says so, and the broker's log names who asked.
 // Version notes: v1 key types; v4 many keys, an answer each (KIP-699); v6 share groups (KIP-932).
 // Differs from Apache: who has the topic made need not ask a second time.
 
@@ -33,31 +33,41 @@ const (
 	shareCoordinator = 2
 )
 
-const noCoordinator = "this broker does not serve transactions and share groups yet"
+const noCoordinator = "this broker does not serve share groups yet"
 
 func findCoordinator(b *Broker, c *server.Call, req *kmsg.FindCoordinatorRequest) server.Pending {
 	resp := kmsg.NewPtrFindCoordinatorResponse()
-	if !b.wantsGroups(c, req) || b.Metadata.Image().Topic(moldau.OffsetsTopic) != nil {
+	name := b.wantedTopic(c, req)
+	if name == "" || b.Metadata.Image().Topic(name) != nil {
 		b.fillCoordinators(c, req, resp)
 		return answer(resp, c.Version)
 	}
 	caller, deadline := *c, c.Arrived.Add(openWait) // the handler is over when the topic is there
 	return changeThen(b, c, func(head *metadata.Image) (*kmsg.FindCoordinatorResponse, []schema.Record) {
-		return resp, b.internalTopic(head, moldau.OffsetsTopic)
+		return resp, b.internalTopic(head, name)
 	}, func(resp *kmsg.FindCoordinatorResponse, closed <-chan struct{}) {
-		b.awaitOpen([]string{moldau.OffsetsTopic}, deadline, closed)
+		b.awaitOpen([]string{name}, deadline, closed)
 		b.fillCoordinators(&caller, req, resp)
 	})
 }
 
-// wantsGroups reports whether the coordinator of a group is asked for that the caller may know of.
-func (b *Broker) wantsGroups(c *server.Call, req *kmsg.FindCoordinatorRequest) bool {
+// wantedTopic is the internal topic of the coordinators that are asked for, where the caller may know of one of them.
+func (b *Broker) wantedTopic(c *server.Call, req *kmsg.FindCoordinatorRequest) string {
 	if c.Version < 4 {
 		req.CoordinatorKeys = []string{req.CoordinatorKey}
 	}
-	return req.CoordinatorType == groupCoordinator && slices.ContainsFunc(req.CoordinatorKeys, func(key string) bool {
-		return b.groupAccess(c, access.Describe, key) == moldau.None
-	})
+	name, kind := moldau.OffsetsTopic, access.Group
+	switch req.CoordinatorType {
+	case groupCoordinator:
+	case txnCoordinator:
+		name, kind = moldau.TransactionTopic, access.TransactionalID
+	default:
+		return ""
+	}
+	if !slices.ContainsFunc(req.CoordinatorKeys, func(key string) bool { return b.allowed(c, access.Describe, kind, key) }) {
+		return ""
+	}
+	return name
 }
 
 // internalTopic makes a coordinator's topic where it is not there; none where no broker can take it.
@@ -107,10 +117,14 @@ func (b *Broker) coordinator(c *server.Call, kind int8, key string) kmsg.FindCoo
 		return refuse(moldau.InvalidRequest, "unknown type of coordinator")
 	case kind == shareCoordinator && !isSharePartition(key):
 		return refuse(moldau.InvalidRequest, "the key of a share partition is group:topicId:partition")
-	case kind == groupCoordinator:
-		leader, at, ok := b.coordinates(c, moldau.OffsetsTopic, key)
+	case kind != shareCoordinator:
+		name := moldau.OffsetsTopic
+		if kind == txnCoordinator {
+			name = moldau.TransactionTopic
+		}
+		leader, at, ok := b.coordinates(c, name, key)
 		if !ok {
-			return refuse(moldau.CoordinatorNotAvailable, "the partition of "+moldau.OffsetsTopic+" that holds the group has no leader")
+			return refuse(moldau.CoordinatorNotAvailable, "the partition of "+name+" that holds "+key+" has no leader")
 		}
 		out.NodeID, out.Host, out.Port = int32(leader.ID), at.Host, at.Port
 		return out

@@ -160,6 +160,37 @@ var needs = map[wire.Key]struct {
 		r.Topics = []kmsg.DescribeProducersRequestTopic{{Topic: "t", Partitions: []int32{0}}}
 		return r
 	}, topicAction(access.Read)},
+	wire.AddPartitionsToTxn: {func() kmsg.Request {
+		r := kmsg.NewPtrAddPartitionsToTxnRequest()
+		r.TransactionalID = "x"
+		return r
+	}, []access.Action{{Operation: access.Write, Resource: access.TransactionalID, Name: "x"}}},
+	wire.AddOffsetsToTxn: {func() kmsg.Request {
+		r := kmsg.NewPtrAddOffsetsToTxnRequest()
+		r.TransactionalID = "x"
+		return r
+	}, []access.Action{{Operation: access.Write, Resource: access.TransactionalID, Name: "x"}}},
+	wire.EndTxn: {func() kmsg.Request {
+		r := kmsg.NewPtrEndTxnRequest()
+		r.TransactionalID = "x"
+		return r
+	}, []access.Action{{Operation: access.Write, Resource: access.TransactionalID, Name: "x"}}},
+	wire.WriteTxnMarkers: {func() kmsg.Request {
+		r := kmsg.NewPtrWriteTxnMarkersRequest()
+		r.Markers = []kmsg.WriteTxnMarkersRequestMarker{{Topics: []kmsg.WriteTxnMarkersRequestMarkerTopic{{Topic: "t", Partitions: []int32{0}}}}}
+		return r
+	}, append(clusterAction(access.Alter), clusterAction(access.ClusterAction)...)},
+	wire.TxnOffsetCommit: {func() kmsg.Request {
+		r := kmsg.NewPtrTxnOffsetCommitRequest()
+		r.TransactionalID, r.Group = "x", "g"
+		return r
+	}, []access.Action{{Operation: access.Write, Resource: access.TransactionalID, Name: "x"}}},
+	wire.DescribeTransactions: {func() kmsg.Request {
+		r := kmsg.NewPtrDescribeTransactionsRequest()
+		r.TransactionalIDs = []string{"x"}
+		return r
+	}, []access.Action{{Operation: access.Describe, Resource: access.TransactionalID, Name: "x"}}},
+	wire.ListTransactions:    {func() kmsg.Request { return kmsg.NewPtrListTransactionsRequest() }, nil},
 	wire.ListConfigResources: {func() kmsg.Request { return kmsg.NewPtrListConfigResourcesRequest() }, clusterAction(access.DescribeConfigs)},
 	wire.DescribeTopicPartitions: {func() kmsg.Request {
 		r := kmsg.NewPtrDescribeTopicPartitionsRequest()
@@ -194,6 +225,10 @@ func TestEveryRouteAuthorizes(t *testing.T) {
 			continue
 		}
 		for _, version := range []int16{r.ServedFrom, min(r.Advertised.Max, 12)} {
+			need := need
+			if r.Key == wire.AddPartitionsToTxn && version >= 4 { // these are for brokers
+				need.asks = clusterAction(access.ClusterAction)
+			}
 			h.auth.take()
 			req := need.request()
 			req.SetVersion(version)

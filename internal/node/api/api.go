@@ -74,8 +74,10 @@ type Options struct {
 	Metadata   Metadata
 	Partitions *partition.Table
 	Groups     *GroupCoordinator
-	Authorizer access.Authorizer
-	LogDirs    func() []LogDir
+	// Transactions does its effects by WriteMarkers.
+	Transactions *TransactionCoordinator
+	Authorizer   access.Authorizer
+	LogDirs      func() []LogDir
 	// Controllers is where this node serves the controller's keys; empty where no listener does.
 	Controllers func() []config.Listener
 	// MoveReplica has the log of a partition moved to another log directory, and returns before that is done. The directory is looked
@@ -243,13 +245,13 @@ func changeThen[R kmsg.Response](b *Broker, c *server.Call, command func(head *m
 }
 
 // changeNow is change for a caller that needs the outcome before it goes on; it waits for the commit.
-func (b *Broker) changeNow(c *server.Call, command func(head *metadata.Image) []schema.Record) error {
+func (b *Broker) changeNow(closed <-chan struct{}, command func(head *metadata.Image) []schema.Record) error {
 	done := make(chan error, 1)
 	b.Metadata.Change(command, func(err error) { done <- err })
 	select {
 	case err := <-done:
 		return err
-	case <-c.Waits():
+	case <-closed:
 		return net.ErrClosed
 	}
 }

@@ -22,13 +22,13 @@ type GroupCoordinator = coordinator.Coordinator[*group.Groups, group.Record]
 // decideGroup is what a request asks of the machine that has the group.
 type decideGroup func(*group.Groups, time.Time, rsm.Ticket) group.Output
 
-// groupPartition is the partition of __consumer_offsets that holds a group, where this broker coordinates it.
-func (b *Broker) groupPartition(id string) (int32, moldau.Code) {
-	topic := b.Metadata.Image().Topic(moldau.OffsetsTopic)
+// coordinatorPartition is the partition of an internal topic that holds a key, where this broker coordinates it.
+func (b *Broker) coordinatorPartition(name, key string) (int32, moldau.Code) {
+	topic := b.Metadata.Image().Topic(name)
 	if topic == nil {
 		return 0, moldau.CoordinatorNotAvailable
 	}
-	index := partitionOf(id, len(topic.Partitions))
+	index := partitionOf(key, len(topic.Partitions))
 	if topic.Partitions[index].Leader != b.Config.Self {
 		return 0, moldau.NotCoordinator
 	}
@@ -99,7 +99,7 @@ func (q *inquiry) respond(c *server.Call, write func() kmsg.Response) server.Pen
 // askGroup has the coordinator of a group decide. told gets the response, or the code that says why there is none.
 func askGroup[T any](b *Broker, id string, decide decideGroup, told func(T, moldau.Code)) (cancel func()) {
 	var none T
-	index, code := b.groupPartition(id)
+	index, code := b.coordinatorPartition(moldau.OffsetsTopic, id)
 	if code != moldau.None {
 		told(none, code)
 		return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/moldau/moldau/internal/core/controller"
 	"github.com/moldau/moldau/internal/core/group"
 	"github.com/moldau/moldau/internal/core/metadata"
+	"github.com/moldau/moldau/internal/core/txn"
 	"github.com/moldau/moldau/internal/kit/env"
 	"github.com/moldau/moldau/internal/node/coordinator"
 	"github.com/moldau/moldau/internal/node/partition"
@@ -39,7 +40,9 @@ type harness struct {
 	settings func(topic string) *partition.Settings
 	// holdOpening keeps logs of new partitions closed, as during recovery.
 	holdOpening bool
-	held        []func()
+	// withhold keeps markers back for which it is true.
+	withhold func(*txn.Markers) bool
+	held     []func()
 
 	mu    sync.Mutex
 	image *metadata.Image
@@ -69,7 +72,7 @@ func (r *recorder) take() []access.Action {
 
 func newHarness(t testing.TB) *harness {
 	t.Helper()
-	static := map[string]string{"offsets.topic.num.partitions": "2"}
+	static := map[string]string{"offsets.topic.num.partitions": "2", "transaction.state.log.num.partitions": "2"}
 	broker, err := config.ResolveBroker(static)
 	if err != nil {
 		t.Fatal(err)
@@ -89,9 +92,21 @@ func newHarness(t testing.TB) *harness {
 	settings := group.Config{SessionTimeoutMax: time.Hour, MembersMax: 100, MetadataBytesMax: 4096, OffsetRetention: time.Hour, OffsetCheck: time.Hour}
 	groups := coordinator.New(coordinator.Kind[*group.Groups, group.Record]{
 		Name: "groups", New: func() *group.Groups { return group.New(settings) }, Encode: group.Encode, Decode: group.Decode,
+		Within: group.Within, Marker: group.Marker,
+	}, coordinator.Options{Env: e, Logger: logger, Loops: 2})
+	transactions := coordinator.New(coordinator.Kind[*txn.Transactions, txn.Record]{
+		Name: "transactions", Encode: txn.Encode, Decode: txn.Decode,
+		New: func() *txn.Transactions {
+			return txn.New(txn.Config{TimeoutMax: 15 * time.Minute, Expiration: time.Hour, Hold: 5 * time.Second})
+		},
+		Effect: func(index int32, epoch moldau.LeaderEpoch, effect any) {
+			if h.withhold == nil || !h.withhold(effect.(*txn.Markers)) {
+				h.WriteMarkers(index, epoch, effect.(*txn.Markers))
+			}
+		},
 	}, coordinator.Options{Env: e, Logger: logger, Loops: 2})
 	h.Broker = New(Options{
-		Env: e, Logger: logger, Metadata: h, Partitions: partition.NewTable(), Groups: groups, Authorizer: h.auth,
+		Env: e, Logger: logger, Metadata: h, Partitions: partition.NewTable(), Groups: groups, Transactions: transactions, Authorizer: h.auth,
 		Controllers: func() []config.Listener { return nil },
 		LogDirs:     func() []LogDir { return []LogDir{{Path: h.dir, Total: 2, Free: 1}} }, MoveReplica: func(*partition.Partition, string) moldau.Code { return moldau.None }, SaveLogStarts: func() error { return nil }, NewUUID: func() moldau.UUID { return moldau.NewUUID(env.Real().Rand) },
 		Config: Config{
@@ -118,6 +133,7 @@ func newHarness(t testing.TB) *harness {
 		return recs
 	})
 	t.Cleanup(func() {
+		transactions.Stop()
 		groups.Stop()
 		for _, p := range h.Partitions.All() {
 			if log := p.Gone(); log != nil {
@@ -171,8 +187,11 @@ func (h *harness) lead(s metadata.BecomeLeader) {
 	if err := p.Lead(partition.Leadership{Self: 1, Epoch: s.LeaderEpoch, Replicas: s.Replicas, InSync: s.ISR}); err != nil {
 		h.t.Error(err)
 	}
-	if s.Topic == moldau.OffsetsTopic {
+	switch s.Topic {
+	case moldau.OffsetsTopic:
 		h.Groups.Lead(p)
+	case moldau.TransactionTopic:
+		h.Transactions.Lead(p)
 	}
 	if !p.Loading() {
 		return

@@ -62,20 +62,21 @@ type Broker struct {
 	served      bool // there was a last stop: the directories are not new
 	opensLogs   bool // the start came so far that logs may be open
 
-	storage    *storage
-	cluster    *cluster
-	partitions *partition.Table
-	cleaner    *cleaner
-	groups     *api.GroupCoordinator
-	stats      topicStats
-	scrubs     atomic.Pointer[[]*scrub]
-	codecs     record.Codecs
-	api        *api.Broker
-	server     *server.Server
-	bound      map[string]bound // by listener name
-	http       string           // address of the status pages, empty where they are off
-	version    string
-	stage      atomic.Int32 // a status.Stage
+	storage      *storage
+	cluster      *cluster
+	partitions   *partition.Table
+	cleaner      *cleaner
+	groups       *api.GroupCoordinator
+	transactions *api.TransactionCoordinator
+	stats        topicStats
+	scrubs       atomic.Pointer[[]*scrub]
+	codecs       record.Codecs
+	api          *api.Broker
+	server       *server.Server
+	bound        map[string]bound // by listener name
+	http         string           // address of the status pages, empty where they are off
+	version      string
+	stage        atomic.Int32 // a status.Stage
 
 	moves        *moves
 	retentionDue chan struct{} // has retention run before its time
@@ -258,10 +259,11 @@ func (b *Broker) giveBack(d *logDir, epoch moldau.BrokerEpoch) {
 
 // bind makes the API and takes the ports, so that their numbers are known. Nothing is accepted yet.
 func (b *Broker) bind(authorizer access.Authorizer) error {
-	b.groups = b.newGroups()
-	b.onStop(b.groups.Stop)
+	b.groups, b.transactions = b.newGroups(), b.newTransactions()
+	b.onStop(b.stopCoordinators)
 	b.api = api.New(api.Options{
-		Env: b.env, Logger: b.logger, Metadata: b.cluster, Partitions: b.partitions, Groups: b.groups, Authorizer: authorizer,
+		Env: b.env, Logger: b.logger, Metadata: b.cluster, Partitions: b.partitions, Groups: b.groups, Transactions: b.transactions,
+		Authorizer:  authorizer,
 		Controllers: func() []config.Listener { return b.advertised(b.config.AdvertisedControllers) },
 		LogDirs:     b.describeDirs, MoveReplica: b.moveReplica, SaveLogStarts: func() error { return b.checkpoint(commitlog.LogStarts, logStart) }, NewUUID: func() moldau.UUID { return moldau.NewUUID(b.env.Rand) },
 		Config: api.Config{
@@ -404,6 +406,9 @@ func (b *Broker) register() error {
 	if code != moldau.None {
 		return fmt.Errorf("cannot register broker %d: %s", b.config.NodeID, code)
 	}
+	if err := b.cluster.changeNow(controller.Upgrade); err != nil {
+		return fmt.Errorf("cannot finalise the features that are new: %w", err)
+	}
 	return nil
 }
 
@@ -448,7 +453,7 @@ func (b *Broker) serve() error {
 		})
 	}
 	b.onStop(func() { cancel(); tasks.Wait() })
-	b.onStop(b.groups.Stop) // before the logs, for it writes to them
+	b.onStop(b.stopCoordinators) // before the logs, for they write to them
 	if err := b.cluster.follow(b.reconcile); err != nil {
 		return err
 	}

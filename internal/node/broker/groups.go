@@ -22,6 +22,7 @@ func (b *Broker) newGroups() *api.GroupCoordinator {
 	}
 	return coordinator.New(coordinator.Kind[*group.Groups, group.Record]{
 		Name: "group coordinator", New: func() *group.Groups { return group.New(settings) }, Encode: group.Encode, Decode: group.Decode,
+		Within: group.Within, Marker: group.Marker,
 	}, coordinator.Options{Env: b.env, Logger: b.logger, Loops: int(c.Loops)})
 }
 
@@ -40,17 +41,29 @@ func (s source) Groups() status.Groups {
 	return g
 }
 
+// stopCoordinators ends the coordinators; a second call does nothing.
+func (b *Broker) stopCoordinators() {
+	b.transactions.Stop()
+	b.groups.Stop()
+}
+
 // coordinate puts a partition that this broker has begun to lead into the hands of its coordinator, if it has one.
 func (b *Broker) coordinate(p *partition.Partition) {
-	if p.Name.Topic == moldau.OffsetsTopic {
+	switch p.Name.Topic {
+	case moldau.OffsetsTopic:
 		b.groups.Lead(p)
+	case moldau.TransactionTopic:
+		b.transactions.Lead(p)
 	}
 }
 
 // resign ends what a coordinator has to do with a partition that is not here any more.
 func (b *Broker) resign(topic string, index int32) {
-	if topic == moldau.OffsetsTopic {
+	switch topic {
+	case moldau.OffsetsTopic:
 		b.groups.Resign(index)
+	case moldau.TransactionTopic:
+		b.transactions.Resign(index)
 	}
 }
 

@@ -171,6 +171,7 @@ func TestCrashAtEveryStepOfAMove(t *testing.T) {
 	}
 	var mu sync.Mutex
 	var images []image
+	keeps := []memfs.Keep{memfs.All, memfs.None, memfs.Some}
 	step := 1
 	if testing.Short() {
 		step = 7
@@ -182,7 +183,7 @@ func TestCrashAtEveryStepOfAMove(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				if n++; n%step == 0 {
-					keep, boot := memfs.Keeps[n/step%len(memfs.Keeps)], "another"
+					keep, boot := keeps[n/step%len(keeps)], "another"
 					if keep == memfs.All {
 						boot = ""
 					}

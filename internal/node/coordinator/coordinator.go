@@ -121,6 +121,8 @@ type Command[M rsm.Machine[R], R any] struct {
 	// partition does not take ends in a *Refusal.
 	Within *rsm.Producer
 	Guard  partition.Guard
+	// Own: the command is not a client's, and there is always room for it.
+	Own bool
 }
 
 // Refusal is why a partition did not take records of a transaction, or a marker. It touched no machine.
@@ -137,7 +139,14 @@ func (r *Refusal) Unwrap() error { return r.Err }
 // take effect all the same.
 func (c *Coordinator[M, R]) Do(partition int32, cmd Command[M, R]) (cancel func()) {
 	w := &waiter{done: cmd.Done}
-	if err := c.loopOf(partition).inbox.put(func(l *loop[M, R]) { l.decide(partition, w, &cmd) }); err != nil {
+	in, job := c.loopOf(partition).inbox, func(l *loop[M, R]) { l.decide(partition, w, &cmd) }
+	var err error
+	if !cmd.Own {
+		err = in.put(job)
+	} else if !in.putAlways(job) {
+		err = ErrNotCoordinator
+	}
+	if err != nil {
 		w.tell(nil, err)
 	}
 	return func() { w.told.Store(true) }

@@ -81,12 +81,20 @@ func (l *loop[M, R]) untilDue() time.Duration {
 		if !s.active {
 			continue
 		}
-		if at, ok := s.machine.Deadline(); ok {
+		at, ok := s.machine.Deadline()
+		switch {
+		case !ok:
+		case !s.p.Takes():
+			wait = min(wait, refusedPause)
+		default:
 			wait = min(wait, max(at.Sub(now), 0))
 		}
 	}
 	return wait
 }
+
+// refusedPause is how long what is due waits where the partition takes nothing, before it is looked at again.
+const refusedPause = time.Second
 
 // ticksMax is how much that is due one machine does before others have their turn.
 const ticksMax = 1000
@@ -99,7 +107,7 @@ func (l *loop[M, R]) tick() {
 			if s.active {
 				at, ok = s.machine.Deadline()
 			}
-			if !ok || now.Before(at) {
+			if !ok || now.Before(at) || !s.p.Takes() {
 				break
 			}
 			l.take(s, s.machine.Tick(now))

@@ -57,7 +57,7 @@ type Report struct {
 	Recovered []string `json:"recovered"`
 	// Damaged are the logs that are served up to a place that cannot be read, and take nothing more, here as in the source.
 	Damaged []string `json:"damaged"`
-	// Open are the partitions with a transaction that nobody is going to end: read_committed stops at it.
+	// Open are the partitions with an open transaction: read_committed stops at it until its coordinator ends it.
 	Open []string `json:"open_transactions"`
 }
 

@@ -42,7 +42,7 @@ func (c *cluster) leftOut() []LeftOut {
 		list = append(list, LeftOut{"quota", name, noQuotas})
 	}
 	for name, level := range c.image.Features() {
-		if name != controller.MetadataVersionFeature {
+		if !slices.ContainsFunc(controller.SupportedFeatures(), func(f schema.Feature) bool { return f.Name == name }) {
 			list = append(list, LeftOut{"feature", fmt.Sprintf("%s=%d", name, level), "clients would rely on what this version does not have"})
 		}
 	}

@@ -122,9 +122,7 @@ func (p *Partition) writeLocked(leave Leave, b record.Batch, s *Settings) (res A
 	if at.Rolled {
 		p.mu.rolled = true
 	}
-	if b.IsTransactional() {
-		delete(p.mu.entries, b.ProducerID()) // the transaction is open, or over
-	}
+	p.forgetLeaveLocked(leave, b)
 	res.Base, res.Last = at.Base, at.Last
 	return res, true, nil
 }

@@ -20,11 +20,8 @@ import (
 // KIP-890, L-23.
 type Guard uint64
 
-// Guards that nobody has asked for.
-const (
-	NoGuard    Guard = 0
-	Unverified Guard = 1 // where partitions do not ask the coordinator (transaction.partition.verification.enable)
-)
+// NoGuard is no leave.
+const NoGuard Guard = 0
 
 // Leave is for what not everybody may append.
 type Leave struct {
@@ -83,7 +80,7 @@ func (p *Partition) EnterCoordinated(id moldau.ProducerID, epoch moldau.Producer
 func (p *Partition) enterLocked(id moldau.ProducerID, epoch moldau.ProducerEpoch, first moldau.Sequence, bumps bool) Guard {
 	e, ok := p.mu.entries[id]
 	if !ok || epoch > e.epoch {
-		p.mu.guards = max(p.mu.guards, Unverified) + 1
+		p.mu.guards++
 		e = entry{guard: p.mu.guards, epoch: epoch, lowest: first}
 	}
 	if epoch < e.epoch {
@@ -98,6 +95,17 @@ func (p *Partition) enterLocked(id moldau.ProducerID, epoch moldau.ProducerEpoch
 	}
 	p.mu.entries[id] = e
 	return e.guard
+}
+
+// forgetLeaveLocked ends leave that b, which was appended, has used or takes away. A marker whose epoch was raised bears that of
+// the next transaction, which may wait to begin already; leave for that one stays.
+func (p *Partition) forgetLeaveLocked(leave Leave, b record.Batch) {
+	if !b.IsTransactional() {
+		return
+	}
+	if e, ok := p.mu.entries[b.ProducerID()]; ok && (e.epoch < b.ProducerEpoch() || !b.IsControl() || !leave.Bumped) {
+		delete(p.mu.entries, b.ProducerID())
+	}
 }
 
 // forgetEntryLocked makes room for an entry in the place of the oldest, whose guard is not valid any more.
@@ -137,7 +145,7 @@ func (p *Partition) checkLocked(leave Leave, b record.Batch) (dup *commitlog.App
 		return dup, err
 	}
 	open, known := log.InTransaction(b.ProducerID(), b.ProducerEpoch())
-	if open || leave.Guard == Unverified {
+	if open {
 		return nil, nil
 	}
 	e, ok := p.mu.entries[b.ProducerID()]

@@ -70,15 +70,22 @@ func TestTransactionsNeedLeave(t *testing.T) {
 	h.mark(2)
 	h.append(late, inTransaction(t, 1, 0), moldau.InvalidProducerEpoch)
 
-	// Without a bump the epoch does not tell, and the guard does.
-	late = h.enter(inTransaction(t, 2, 0), true)
-	h.mark(2)
-	h.append(late, inTransaction(t, 2, 0), moldau.InvalidTxnState)
-
+	// The next transaction waits to begin when the marker of the one before comes, whose epoch is the same.
 	g = h.enter(inTransaction(t, 2, 0), true)
+	h.mark(2)
+	h.append(g, inTransaction(t, 2, 0), moldau.None)
+	h.mark(3)
+
+	// Without a bump the epoch does not tell, and the guard does.
+	late = h.enter(inTransaction(t, 3, 0), true)
+	if _, code, err := h.AppendWith(Leave{Coordinated: true}, marker(3), true, nil, 0); code != moldau.None {
+		t.Error(code, err)
+	}
+	h.append(late, inTransaction(t, 3, 0), moldau.InvalidTxnState)
+
+	g = h.enter(inTransaction(t, 3, 0), true)
 	h.lead(2, 1)
-	h.append(g, inTransaction(t, 2, 0), moldau.InvalidTxnState)
-	h.append(Unverified, inTransaction(t, 2, 0), moldau.None)
+	h.append(g, inTransaction(t, 3, 0), moldau.InvalidTxnState)
 }
 
 // TestTransactionsBeginInOrder (L-21, L-23): where several batches wait to be verified, the first is first.

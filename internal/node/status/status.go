@@ -17,6 +17,7 @@ import (
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/core/group"
 	"github.com/moldau/moldau/internal/core/metadata"
+	"github.com/moldau/moldau/internal/core/txn"
 	"github.com/moldau/moldau/internal/kit/metric"
 	"github.com/moldau/moldau/internal/node/partition"
 	"github.com/moldau/moldau/internal/node/quorum"
@@ -78,6 +79,15 @@ type Groups struct {
 	Waiting, Limit int // commands
 }
 
+// Transactions is the transactional ids that a broker coordinates, and how near their coordinator is to its limits.
+type Transactions struct {
+	ByState        map[txn.State]int
+	Held           int // requests that wait for the markers of the transaction before theirs
+	Active         int // partitions of __transaction_state whose transactional ids are served
+	Loading        int // partitions of __transaction_state that are being read
+	Waiting, Limit int // commands
+}
+
 // Source is what the pages tell of. Its methods are called from any goroutine, at any time, also while the broker starts
 // and stops.
 type Source interface {
@@ -97,6 +107,7 @@ type Source interface {
 	Server() *server.Metrics
 	// Groups is what this broker coordinates.
 	Groups() Groups
+	Transactions() Transactions
 	// FetchSessions is the number of fetch sessions, the partitions in them, and how many had to make room.
 	FetchSessions() (count, partitions int, evictions int64)
 	// Files is the files of logs that are open.
@@ -165,6 +176,7 @@ func (p pages) writeMetrics(w io.Writer) {
 	s.cluster()
 	s.quorum()
 	s.groups()
+	s.transactions()
 	s.limits()
 	s.idle(p.Options, p.share)
 	s.process(p.Options)

@@ -18,6 +18,7 @@ import (
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/core/group"
 	"github.com/moldau/moldau/internal/core/metadata"
+	"github.com/moldau/moldau/internal/core/txn"
 	"github.com/moldau/moldau/internal/kit/env"
 	"github.com/moldau/moldau/internal/kit/env/memfs"
 	"github.com/moldau/moldau/internal/node/partition"
@@ -61,6 +62,10 @@ func (s *source) Server() *server.Metrics { return s.server }
 func (s *source) Files() filecache.Stats {
 	return filecache.Stats{Open: 6, Limit: 512, Opens: 20, Evictions: 14}
 }
+func (s *source) Transactions() Transactions {
+	return Transactions{ByState: map[txn.State]int{txn.Ongoing: 2, txn.PrepareCommit: 1}, Held: 1, Active: 50, Waiting: 3, Limit: 10}
+}
+
 func (s *source) Groups() Groups {
 	return Groups{ByState: map[group.State]int{group.Stable: 3, group.Empty: 1}, Offsets: 12, Active: 49, Loading: 1, Waiting: 2, Limit: 10}
 }
@@ -213,6 +218,9 @@ func TestMetrics(t *testing.T) {
 		`kafka_coordinator_group_groupmetadatamanager_numgroupsstable`:           "3",
 		`kafka_coordinator_group_groupmetadatamanager_numoffsets`:                "12",
 		`kafka_server_group_coordinator_metrics_num_partitions{state="loading"}`: "1",
+		`moldau_transactional_ids{state="Ongoing"}`:                              "2",
+		`moldau_transaction_requests_held`:                                       "1",
+		`moldau_transaction_commands_waiting`:                                    "3",
 		`moldau_group_commands_waiting`:                                          "2",
 		`moldau_metadata_commands_waiting`:                                       "1",
 		`moldau_log_directory_free_bytes{directory="/data/a"}`:                   "400",

@@ -37,7 +37,8 @@ type Broker struct {
 	TransactionTopic         InternalTopic
 	ShareTopic               InternalTopic
 
-	Groups Groups
+	Groups       Groups
+	Transactions Transactions
 
 	SocketRequestMaxBytes        int32 // of one request
 	RequestMemoryBytes           int64 // of the requests that one listener holds, at least SocketRequestMaxBytes
@@ -81,6 +82,12 @@ type Groups struct {
 	OffsetMetadataBytesMax int32
 	OffsetRetention        time.Duration
 	OffsetRetentionCheck   time.Duration
+}
+
+// Transactions is how the transaction coordinator treats transactional ids.
+type Transactions struct {
+	TimeoutMax time.Duration
+	Expiration time.Duration // of a transactional id that is not used
 }
 
 // InternalTopic is how a coordinator's topic is made.
@@ -209,6 +216,7 @@ func (r *reader) groups(b *Broker) {
 		OffsetRetention:        time.Duration(r.i32("offsets.retention.minutes")) * time.Minute,
 		OffsetRetentionCheck:   r.ms("offsets.retention.check.interval.ms"),
 	}
+	b.Transactions = Transactions{TimeoutMax: r.ms("transaction.max.timeout.ms"), Expiration: r.ms("transactional.id.expiration.ms")}
 	if g := b.Groups; g.SessionTimeoutMin > g.SessionTimeoutMax {
 		r.fail("group.min.session.timeout.ms is more than group.max.session.timeout.ms: no member could join a group")
 	}

@@ -160,7 +160,7 @@ var groupCoordinatorKeys = []row{
 		"Number of waiting share fetches after which finished ones are removed."},
 	{"transaction.abort.timed.out.transaction.cleanup.interval.ms", TypeInt, "10000", atLeast(1), static, inert,
 		"Time between two searches for transactions that have timed out, in milliseconds."},
-	{"transaction.max.timeout.ms", TypeInt, "900000", atLeast(1), static, inert,
+	{"transaction.max.timeout.ms", TypeInt, "900000", atLeast(1), static, effect,
 		"Largest time-out that a transactional producer may ask for, in milliseconds."},
 	{"transaction.partition.verification.enable", TypeBoolean, "true", anything, clusterWide, inert,
 		"Whether a partition asks the coordinator before the first write of a transaction."},
@@ -178,6 +178,6 @@ var groupCoordinatorKeys = []row{
 		"Segment size of the transaction topic."},
 	{"transaction.two.phase.commit.enable", TypeBoolean, "false", anything, static, inert,
 		"Whether producers may take part in transactions that something else coordinates."},
-	{"transactional.id.expiration.ms", TypeInt, "604800000", atLeast(1), static, inert,
+	{"transactional.id.expiration.ms", TypeInt, "604800000", atLeast(1), static, effect,
 		"Time after which an unused transactional id is forgotten, in milliseconds."},
 }
