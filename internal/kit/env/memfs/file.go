@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"slices"
 )
 
 // file is an open file.
@@ -70,9 +71,10 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 	if err == nil {
 		p, err = f.fs.room(f.node, p, off)
 	}
-	if len(p) > 0 {
-		f.node.write(write{off, p})
+	if grow := int(off) + len(p) - len(f.node.data); grow > 0 && len(p) > 0 {
+		f.node.data = append(f.node.data, make([]byte, grow)...)
 	}
+	copy(f.node.data[min(int(off), len(f.node.data)):], p)
 	f.node.modified = f.fs.now()
 	if err != nil {
 		return len(p), fail("write", f.name, err)
@@ -92,7 +94,11 @@ func (f *file) Truncate(size int64) error {
 	if size < 0 {
 		return fail("truncate", f.name, fs.ErrInvalid)
 	}
-	f.node.write(write{off: size})
+	if grow := int(size) - len(f.node.data); grow > 0 {
+		f.node.data = append(f.node.data, make([]byte, grow)...)
+	}
+	// A new array, so that what was synced keeps its own.
+	f.node.data = slices.Clone(f.node.data[:size])
 	return nil
 }
 
@@ -105,7 +111,7 @@ func (f *file) Sync() error {
 	if f.closed {
 		return fail("sync", f.name, fs.ErrClosed)
 	}
-	f.node.sync()
+	f.node.synced = slices.Clone(f.node.data)
 	return nil
 }
 
