@@ -221,6 +221,9 @@ func TestFormatOfDirectories(t *testing.T) {
 		func() error {
 			return dir.WriteCheckpoint(RecoveryPoints, map[moldau.TopicPartition]moldau.Offset{orders(0): 40, orders(1): 7})
 		},
+		func() error {
+			return dir.WriteMoves([]Move{{Partition: orders(1), TopicID: moldau.TopicID{9}, To: moldau.DirectoryID{3}}})
+		},
 		func() error { return dir.Enlist(map[moldau.TopicPartition]moldau.TopicID{orders(5): {9}}) },
 	} {
 		if err == nil {
@@ -233,6 +236,7 @@ func TestFormatOfDirectories(t *testing.T) {
 	d[metaName].expectText(t, fsys, "/d/"+metaName, true)
 	d[cleanName].expectText(t, fsys, "/d/"+cleanName, false)
 	d["offset checkpoint"].expectText(t, fsys, "/d/"+string(RecoveryPoints), true)
+	d[movesName].expectText(t, fsys, "/d/"+movesName, true)
 	d[bootName].expectText(t, fsys, "/d/"+bootName, true)
 	filled, err := FillDirectory(fsys, "/filled", "moldau import /var/lib/kafka --to /var/lib/moldau")
 	if err != nil {
