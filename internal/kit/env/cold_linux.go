@@ -3,6 +3,7 @@ package env
 import (
 	"errors"
 	"io"
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -15,15 +16,7 @@ const coldAlign = 4096
 // pushes nothing out that others use, and sees what is on the device, not what was once read from it. f is to be read through
 // nothing else from then on, and by one goroutine.
 func Cold(f File) io.ReaderAt {
-	inner := f
-	for {
-		wrapped, ok := inner.(interface{ Unwrap() File })
-		if !ok {
-			break
-		}
-		inner = wrapped.Unwrap()
-	}
-	of, ok := inner.(OSFile)
+	of, ok := osFile(f)
 	if !ok {
 		return f
 	}
@@ -37,6 +30,20 @@ func Cold(f File) io.ReaderAt {
 	return &coldFile{file: of, flags: flags}
 }
 
+// osFile is the file of the operating system behind f, if there is one.
+func osFile(f File) (OSFile, bool) {
+	for {
+		switch x := f.(type) {
+		case OSFile:
+			return x, true
+		case interface{ Unwrap() File }:
+			f = x.Unwrap()
+		default:
+			return OSFile{}, false
+		}
+	}
+}
+
 type coldFile struct {
 	file  OSFile
 	flags int // without O_DIRECT
@@ -48,40 +55,70 @@ func (c *coldFile) ReadAt(p []byte, off int64) (int, error) {
 	if c.warm {
 		return c.file.ReadAt(p, off)
 	}
+	if need := len(p) + 2*coldAlign; len(c.buf) < need {
+		c.buf = coldBuffer(need)
+	}
+	b, err := readDirect(int(c.file.Fd()), c.buf, off, len(p))
+	if errors.Is(err, unix.EINVAL) { // taken by fcntl and not by the file system
+		_, _ = unix.FcntlInt(c.file.Fd(), unix.F_SETFL, c.flags)
+		c.warm = true
+		return c.file.ReadAt(p, off)
+	}
+	return copy(p, b), err
+}
+
+// readDirect reads n bytes at off by means of buf, which coldBuffer has made of n and twice coldAlign bytes, and returns them.
+// Fewer come with io.EOF.
+func readDirect(fd int, buf []byte, off int64, n int) ([]byte, error) {
 	from := off &^ (coldAlign - 1)
 	skip := int(off - from)
-	b := c.aligned((skip + len(p) + coldAlign - 1) &^ (coldAlign - 1))
-	n := 0
-	for n < skip+len(p) {
-		m, err := unix.Pread(int(c.file.Fd()), b[n:], from+int64(n))
-		switch {
-		case errors.Is(err, unix.EINTR):
+	b := buf[:(skip+n+coldAlign-1)&^(coldAlign-1)]
+	got := 0
+	for got < skip+n {
+		m, err := unix.Pread(fd, b[got:], from+int64(got))
+		if errors.Is(err, unix.EINTR) {
 			continue
-		case errors.Is(err, unix.EINVAL): // taken by fcntl and not by the file system
-			_, _ = unix.FcntlInt(c.file.Fd(), unix.F_SETFL, c.flags)
-			c.warm = true
-			return c.file.ReadAt(p, off)
-		case err != nil:
-			return 0, err
 		}
-		n += max(m, 0)
-		if m == 0 || n%coldAlign != 0 { // the end of the file
+		if err != nil {
+			return nil, err
+		}
+		got += m
+		if m == 0 || got%coldAlign != 0 { // the end of the file
 			break
 		}
 	}
-	n = copy(p, b[min(skip, n):n])
-	if n < len(p) {
-		return n, io.EOF
+	if got < skip+n {
+		return b[min(skip, got):got], io.EOF
 	}
-	return n, nil
+	return b[skip : skip+n], nil
 }
 
-// aligned returns n bytes of memory that begin at a multiple of coldAlign.
-func (c *coldFile) aligned(n int) []byte {
-	if len(c.buf) < n {
-		b := make([]byte, n+coldAlign)
-		at := -int(uintptr(unsafe.Pointer(&b[0]))) & (coldAlign - 1)
-		c.buf = b[at : at+n]
+// coldBuffer returns n bytes of memory that begin at a multiple of coldAlign.
+func coldBuffer(n int) []byte {
+	b := make([]byte, n+coldAlign)
+	at := -int(uintptr(unsafe.Pointer(&b[0]))) & (coldAlign - 1)
+	return b[at : at+n]
+}
+
+// Resident reports whether at least half of the n bytes at off of f are in the page cache, and true where that cannot be told: before
+// Linux 6.5. It reads nothing.
+func Resident(f File, off int64, n int) bool {
+	of, ok := osFile(f)
+	if !ok {
+		return true
 	}
-	return c.buf[:n]
+	var found unix.Cachestat_t
+	err := withDescriptor(of.File, "look at", func(fd int) error {
+		return unix.Cachestat(uint(fd), &unix.CachestatRange{Off: uint64(off), Len: uint64(n)}, &found, 0)
+	})
+	return err != nil || 2*found.Cache*uint64(os.Getpagesize()) >= uint64(n)
+}
+
+// Drop takes the n bytes at off of f out of the page cache, as far as they are whole pages that are on the disk.
+func Drop(f File, off int64, n int) {
+	of, ok := osFile(f)
+	if !ok {
+		return
+	}
+	_ = withDescriptor(of.File, "drop", func(fd int) error { return unix.Fadvise(fd, off, int64(n), unix.FADV_DONTNEED) }) // a hint
 }

@@ -66,6 +66,33 @@ func TestColdReadLeavesThePageCache(t *testing.T) {
 	}
 }
 
+// What was dropped is not in the page cache, and what else is there stays.
+func TestDropLeavesTheRest(t *testing.T) {
+	const size, half = 8 << 20, 4 << 20
+	f, err := env.OS{}.Create(filepath.Join(t.TempDir(), "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(make([]byte, size), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	fd := int(f.(env.OSFile).Fd())
+	if !env.Resident(f, 0, size) {
+		t.Error("what was written is not in the page cache")
+	}
+	env.Drop(f, 0, half)
+	if cached(t, fd, 0, half) > 0 {
+		t.Skip("the file system of the temporary directory keeps what it has")
+	}
+	if env.Resident(f, 0, half) || env.Resident(f, 0, size/8*5) || !env.Resident(f, half, half) {
+		t.Error("the half that was dropped is there, or the other one is not")
+	}
+}
+
 // cached is how many pages of a part of a file are in the page cache.
 func cached(t *testing.T, fd, off, n int) (pages int) {
 	t.Helper()

@@ -275,7 +275,9 @@ func (f *fetch) write(r *server.Reply) {
 		if region.Len == 0 {
 			continue
 		}
-		r.SpliceAt(w.Cuts[cut].At, server.Region{File: region.File(), Pos: region.Pos, Len: region.Len, Release: region.Release})
+		r.SpliceAt(w.Cuts[cut].At, server.Region{
+			File: region.File(), Pos: region.Pos, Len: region.Len, Traces: region.Traces(), Release: region.Release,
+		})
 		cut++
 	}
 	if f.session != nil {

@@ -29,6 +29,7 @@ type Metrics struct {
 	Parked              atomic.Int64 // responses that wait now; at most ParkedMax for each connection
 	Panics              atomic.Int64
 	BytesOut            atomic.Int64
+	ColdBytesOut        atomic.Int64 // of them, what was taken out of the page cache behind the reader
 
 	requests [keysMax]RequestMetrics
 	clients  func() []Clients

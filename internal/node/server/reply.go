@@ -15,6 +15,7 @@ type Region struct {
 	File    env.File
 	Pos     int64
 	Len     int
+	Traces  *env.Traces // of reads of old data, one for each file; nil: it stays in the page cache
 	Release func()
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+
+	"github.com/moldau/moldau/internal/kit/env"
 )
 
 const (
@@ -64,6 +66,7 @@ func (c *conn) sendRegion(g *gathered, region Region) error {
 		if err := c.writev(g, true); err != nil {
 			return err
 		}
+		c.leave(region)
 		if err := c.sendfile(region); !errors.Is(err, errors.ErrUnsupported) {
 			return err
 		}
@@ -88,6 +91,33 @@ func (c *conn) sendRegion(g *gathered, region Region) error {
 		}
 	}
 	return nil
+}
+
+const (
+	// readAheadMax is more than the kernel reads ahead of a reader.
+	readAheadMax = 64 << 20
+	// sendBehindMax is more than the kernel has sent and the peer has not taken: it holds on to those pages.
+	sendBehindMax = 8 << 20
+)
+
+// leave takes what a reader of old data has left behind out of the page cache: what lies further on in the file is not there, so that it
+// is this reader who brings it in, and nobody else has asked for it lately. A consumer that catches up over days of data would fill the
+// memory with what it does not read again, and push out what others do (ADR 0014). g is about to be sent.
+func (c *conn) leave(g Region) {
+	if g.Traces == nil {
+		return
+	}
+	size, err := g.File.Size()
+	if err != nil || env.Resident(g.File, max(min(g.Pos+readAheadMax, size-int64(g.Len)), 0), g.Len) {
+		return
+	}
+	if from, first := g.Traces.Follow(g.Pos, g.Len, c.srv.opt.Env.Clock.Now()); first {
+		to := g.Pos - sendBehindMax
+		if from = max(from, to-sendBehindMax); from < to {
+			env.Drop(g.File, from, int(to-from))
+		}
+		c.srv.metrics.ColdBytesOut.Add(int64(g.Len))
+	}
 }
 
 // writev sends what was gathered and empties it. With more set, a part of the same response follows at once.

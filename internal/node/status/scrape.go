@@ -365,6 +365,7 @@ func (s *scrape) limits() {
 	s.Counter("moldau_connections_failed_total", "Connections closed for a reason that was logged", m.ConnectionsFailed.Load())
 	s.Counter("moldau_request_memory_waits_total", "Frames that waited for memory", m.BudgetWaits.Load())
 	s.Counter("moldau_bytes_out_total", "Bytes of responses", m.BytesOut.Load())
+	s.Counter("moldau_cold_bytes_out_total", "Bytes of responses of old data, which were taken out of the page cache behind their reader", m.ColdBytesOut.Load())
 	s.Counter("moldau_panics_total", "Handlers that panicked; each is a bug", m.Panics.Load())
 	budgets := m.Budgets()
 	listeners := slices.Sorted(maps.Keys(budgets))

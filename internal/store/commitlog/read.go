@@ -16,9 +16,10 @@ var ErrOutOfRange = errors.New("offset out of range")
 // Region is a run of whole batches in a segment's file. It holds the segment's file open, so that the bytes stay what they
 // are, whatever happens to the log, until Release. The zero Region is empty and holds nothing.
 type Region struct {
-	seg *segment
-	Pos int64 // of the first byte in File
-	Len int   // in bytes; 0: empty
+	seg    *segment
+	sealed bool
+	Pos    int64 // of the first byte in File
+	Len    int   // in bytes; 0: empty
 	// Next is the offset to read on from.
 	Next moldau.Offset
 }
@@ -29,6 +30,14 @@ func (r Region) File() env.File {
 		return nil
 	}
 	return r.seg.file.Held()
+}
+
+// Traces is what is remembered of reads of a sealed segment, nil for others: what is new is read by many.
+func (r Region) Traces() *env.Traces {
+	if !r.sealed {
+		return nil
+	}
+	return &r.seg.traces
 }
 
 // Retain takes another reference, to be given back by another Release.
@@ -161,7 +170,7 @@ func (l *Log) readSegment(v *view, i int, at moldau.Offset, maxBytes int, upTo m
 	if to.pos <= from.pos {
 		return Region{Next: at}, nil
 	}
-	return Region{seg: s, Pos: from.pos, Len: int(to.pos - from.pos), Next: to.next}, nil
+	return Region{seg: s, sealed: i < len(v.segs)-1, Pos: from.pos, Len: int(to.pos - from.pos), Next: to.next}, nil
 }
 
 // locate finds the first batch of segment i whose last offset is at or higher, or the segment's end.

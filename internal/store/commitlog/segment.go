@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/kit/env"
 	"github.com/moldau/moldau/internal/kit/plant"
 	"github.com/moldau/moldau/internal/proto/record"
 	"github.com/moldau/moldau/internal/store/filecache"
@@ -47,6 +48,8 @@ type segment struct {
 	offsets index[offsetEntry]
 	times   index[timeEntry]
 	aborted atomic.Pointer[[]Aborted] // nil until loaded
+
+	traces env.Traces // of reads of old data
 
 	maxTimestamp atomic.Int64 // highest record timestamp, or timestampNotLoaded
 	oldest       atomic.Int64 // that of the first batch of a sealed segment, or timestampNotLoaded
