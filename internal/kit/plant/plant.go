@@ -18,12 +18,14 @@ const (
 	EpochsUnsaved            Bug = "epochs-unsaved"             // a flush passes the first record of an epoch, and the checkpoint of epochs stays
 	FailedSyncForgotten      Bug = "failed-sync-forgotten"      // a log goes on after a sync that has failed
 	IndexOffByOne            Bug = "index-off-by-one"           // an entry of the index points to the batch behind
+	MarkersUnsettled         Bug = "markers-unsettled"          // compaction goes by markers that a power loss can take back
 	MarkerEarly              Bug = "marker-early"               // compaction drops the marker of a transaction that has data left
 	ProducerForgotten        Bug = "producer-forgotten"         // compaction drops the last batch of a producer
 	ProducersBeforeWrite     Bug = "producers-before-write"     // what is known of producers changes before the write that may fail
 	ReadsUncommitted         Bug = "reads-uncommitted"          // a fetch is given what is above the high watermark
 	RecoveryPointTooFar      Bug = "recovery-point-too-far"     // it covers what was appended during the sync
 	RetentionAboveCommitted  Bug = "retention-above-committed"  // retention deletes above the high watermark
+	SnapshotUnsynced         Bug = "snapshot-unsynced"          // segments go before what they told of producers is durable
 	SwapUnsynced             Bug = "swap-unsynced"              // a compacted segment gets its names without a sync between the steps
 	TimestampOffByOne        Bug = "timestamp-off-by-one"       // a lookup by time begins behind the batch that it looks for
 	TombstoneEarly           Bug = "tombstone-early"            // a tombstone goes with the pass that sees it first

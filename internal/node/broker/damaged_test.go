@@ -218,7 +218,7 @@ func TestFirstSegmentIsMissed(t *testing.T) {
 }
 
 // A start refuses a metadata log in whose midst an entry is damaged, whatever field it is, and changes nothing: to cut it
-// there would take back what was committed (NATS 7556).
+// there would take back what was committed (NATS 7556, NATS 4410).
 func TestDamagedMetadataIsNotCut(t *testing.T) {
 	for name, at := range map[string]int64{"size": 8, "low byte of the size": 11, "magic": 16, "content": 70, "offset": 7} {
 		t.Run(name, func(t *testing.T) {

@@ -37,7 +37,8 @@ func startOnDisk(t *testing.T, fs *memfs.FS, boot string, set ...string) (b *Bro
 }
 
 // TestWhatAnAcknowledgementIsWorth is README's table, row by row: what clients were told is compared with what is there after
-// the process or the machine has died, at once after the last answer. Its disk is slow.
+// the process or the machine has died, at once after the last answer. Its disk is slow. What is not
+// promised is told there, too (NATS 7564).
 func TestWhatAnAcknowledgementIsWorth(t *testing.T) {
 	const n = 20
 	for _, c := range []struct {

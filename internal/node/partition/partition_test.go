@@ -73,7 +73,7 @@ func TestReadChecksEpochs(t *testing.T) {
 	}
 }
 
-// TestDurableAcknowledgement: with flush.messages=1 neither a producer nor a reader is told of what is not synced.
+// TestDurableAcknowledgement: with flush.messages=1 neither a producer nor a reader is told of what is not synced (etcd 14370).
 func TestDurableAcknowledgement(t *testing.T) {
 	h := leading(t, durable())
 	var w outcomes

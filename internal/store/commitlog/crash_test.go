@@ -63,6 +63,8 @@ func trace(seed uint64, steps, n int) (w *world, changes int, err error) {
 
 // TestCrashAtEveryChange enumerates: the power goes at each change that a run makes to the disk, with each of several
 // outcomes for what was not synced; and again at each change that the recovery makes.
+//
+// The checkpoint of leader epochs is among what has to be whole (KAFKA-16541).
 func TestCrashAtEveryChange(t *testing.T) {
 	seeds, steps := uint64(12), 50
 	if testing.Short() {

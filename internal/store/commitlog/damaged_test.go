@@ -69,7 +69,7 @@ var changes = []change{
 }
 
 // Bytes that changed in the midst of a log are not skipped and not cut off, and nothing behind them is either: the log serves
-// what is before and takes nothing more (NATS 7549). Only after a power loss can what was not synced have lost a batch before
+// what is before and takes nothing more (NATS 7549, KAFKA-3955). Only after a power loss can what was not synced have lost a batch before
 // whole ones.
 func TestChangedBytesDestroyNothing(t *testing.T) {
 	for _, c := range changes {

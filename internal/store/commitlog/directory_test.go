@@ -103,7 +103,7 @@ func TestForeignDirectories(t *testing.T) {
 	wantError(t, d.Claim(me), "has 1 partitions, such as topic-0, and no meta.properties")
 }
 
-// TestCleanMarkerGoesFirst is KAFKA-10471: whatever happens after it was taken, it is gone.
+// TestCleanMarkerGoesFirst is KAFKA-10471, and AutoMQ 1469: whatever happens after it was taken, it is gone.
 func TestCleanMarkerGoesFirst(t *testing.T) {
 	fsys := memfs.New()
 	d := directory(t, fsys)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/kit/plant"
 	"github.com/moldau/moldau/internal/proto/record"
 )
 
@@ -69,7 +70,9 @@ func (l *Log) dirtOf(v *view, now time.Time, limit moldau.Offset) (Dirt, error) 
 	d := Dirt{From: l.dirtyFrom(v), Oldest: moldau.NoTimestamp}
 	d.To = d.From
 	cfg := l.cfg.Load()
-	limit = min(limit, moldau.Offset(l.settled.Load()))
+	if !plant.Has(plant.MarkersUnsettled) {
+		limit = min(limit, moldau.Offset(l.settled.Load()))
+	}
 	cleanable := true
 	for i, s := range v.segs[:len(v.segs)-1] {
 		if s.next <= d.From {
