@@ -8,18 +8,16 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/moldau/moldau/bench/load"
+	"github.com/moldau/moldau/bench/process"
 )
 
 const usage = `start measures how soon Moldau is there, idle memory and the size of the binary.
@@ -81,14 +79,14 @@ func measure(ctx context.Context, o options) error {
 	var empty []time.Duration
 	var idle int64
 	for i := range o.reps {
-		b, err := start(o.binary, filepath.Join(dir, "empty-"+strconv.Itoa(i)))
+		b, err := process.Start(o.binary, filepath.Join(dir, "empty-"+strconv.Itoa(i)))
 		if err != nil {
 			return err
 		}
-		empty = append(empty, b.opened)
+		empty = append(empty, b.Opened)
 		time.Sleep(200 * time.Millisecond) // until it idles
-		idle, err = b.resident()
-		b.kill()
+		idle, err = b.Resident()
+		b.Kill()
 		if err != nil {
 			return err
 		}
@@ -115,26 +113,26 @@ func measure(ctx context.Context, o options) error {
 
 // afterKill fills a directory, and measures starts after kill -9: to the open port, and until every partition serves.
 func afterKill(ctx context.Context, o options, dir string) (opened, served []time.Duration, err error) {
-	b, err := start(o.binary, dir)
+	b, err := process.Start(o.binary, dir)
 	if err != nil {
 		return nil, nil, err
 	}
 	fmt.Fprintf(os.Stderr, "writing %d MiB to %d partitions\n", o.mib, o.partitions)
-	err = fill(ctx, o, load.Cluster{Address: b.address})
-	b.kill()
+	err = fill(ctx, o, load.Cluster{Address: b.Address})
+	b.Kill()
 	if err != nil {
 		return nil, nil, err
 	}
 	for i := range o.reps {
 		fmt.Fprintf(os.Stderr, "recovery %d of %d\n", i+1, o.reps)
-		b, err := start(o.binary, dir)
+		b, err := process.Start(o.binary, dir)
 		if err != nil {
 			return nil, nil, err
 		}
-		opened = append(opened, b.opened)
-		err = b.awaitReady(ctx)
-		served = append(served, time.Since(b.started))
-		b.kill()
+		opened = append(opened, b.Opened)
+		err = b.AwaitReady(ctx)
+		served = append(served, time.Since(b.Started))
+		b.Kill()
 		if err != nil {
 			return nil, nil, err
 		}
@@ -145,28 +143,28 @@ func afterKill(ctx context.Context, o options, dir string) (opened, served []tim
 // idlePartitions makes partitions that nobody writes to and measures a start after kill -9: until every one serves, and the
 // memory that the broker has then.
 func idlePartitions(ctx context.Context, o options, dir string) (served time.Duration, memory int64, err error) {
-	b, err := start(o.binary, dir)
+	b, err := process.Start(o.binary, dir)
 	if err != nil {
 		return 0, 0, err
 	}
 	fmt.Fprintf(os.Stderr, "making %d idle partitions\n", o.idle)
 	const perTopic = 5000 // below the limit of what one request may make
 	for left, i := o.idle, 0; left > 0 && err == nil; left, i = left-perTopic, i+1 {
-		err = load.Cluster{Address: b.address}.CreateTopic(ctx, "idle-"+strconv.Itoa(i), min(left, perTopic), nil)
+		err = load.Cluster{Address: b.Address}.CreateTopic(ctx, "idle-"+strconv.Itoa(i), min(left, perTopic), nil)
 	}
-	b.kill()
+	b.Kill()
 	if err != nil {
 		return 0, 0, err
 	}
-	if b, err = start(o.binary, dir); err != nil {
+	if b, err = process.Start(o.binary, dir); err != nil {
 		return 0, 0, err
 	}
-	defer b.kill()
-	if err := b.awaitReady(ctx); err != nil {
+	defer b.Kill()
+	if err := b.AwaitReady(ctx); err != nil {
 		return 0, 0, err
 	}
-	served = time.Since(b.started)
-	memory, err = b.resident()
+	served = time.Since(b.Started)
+	memory, err = b.Resident()
 	return served, memory, err
 }
 
@@ -185,102 +183,6 @@ func fill(ctx context.Context, o options, c load.Cluster) error {
 		Topic: "full", Batch: batch, Clients: 1, InFlight: 4, PartitionsPerRequest: perRequest, Acks: -1, Requests: requests,
 	})
 	return err
-}
-
-// broker is one run of the binary.
-type broker struct {
-	address, status string
-	command         *exec.Cmd
-	started         time.Time
-	opened          time.Duration
-}
-
-// start runs the binary and waits for its port.
-func start(binary, dir string) (*broker, error) {
-	kafka, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	http, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	b := &broker{address: "127.0.0.1:" + kafka, status: "127.0.0.1:" + http}
-	b.command = exec.Command(binary, "serve", "--set", "listeners=PLAINTEXT://"+b.address, "--set", "log.dirs="+dir,
-		"--set", "moldau.http.listener="+b.status)
-	b.command.Stderr = os.Stderr
-	b.command.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "MOLDAU_") })
-	b.started = time.Now()
-	if err := b.command.Start(); err != nil {
-		return nil, err
-	}
-	for time.Since(b.started) < 30*time.Second {
-		if conn, err := net.Dial("tcp", b.address); err == nil {
-			b.opened = time.Since(b.started)
-			return b, conn.Close()
-		}
-		time.Sleep(500 * time.Microsecond)
-	}
-	b.kill()
-	return nil, fmt.Errorf("%s did not open its port in 30 s", binary)
-}
-
-// awaitReady waits until /readyz says that every partition serves.
-func (b *broker) awaitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	for ctx.Err() == nil {
-		if ok, err := b.ready(); err != nil || ok {
-			return err
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-	return fmt.Errorf("not every partition serves: %w", ctx.Err())
-}
-
-func (b *broker) ready() (bool, error) {
-	conn, err := net.Dial("tcp", b.status)
-	if err != nil {
-		return false, nil // that port opens a little later
-	}
-	defer conn.Close()
-	if _, err := conn.Write([]byte("GET /readyz HTTP/1.0\r\n\r\n")); err != nil {
-		return false, err
-	}
-	answer := make([]byte, 256)
-	n, err := conn.Read(answer)
-	return bytes.Contains(answer[:n], []byte(" 200 ")), err
-}
-
-// resident is the memory that the broker has resident, in bytes; it needs Linux.
-func (b *broker) resident() (int64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", b.command.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	f := bytes.Fields(text)
-	if len(f) < 2 {
-		return 0, fmt.Errorf("memory of the broker: %q", text)
-	}
-	pages, err := strconv.ParseInt(string(f[1]), 10, 64)
-	return pages * int64(os.Getpagesize()), err
-}
-
-func (b *broker) kill() {
-	_ = b.command.Process.Kill() // it may have ended
-	_ = b.command.Wait()         // killed is how it should end
-}
-
-func freePort() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	_, port, err := net.SplitHostPort(ln.Addr().String())
-	if err == nil {
-		err = ln.Close()
-	}
-	return port, err
 }
 
 func median(ds []time.Duration) time.Duration {
