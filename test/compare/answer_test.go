@@ -134,7 +134,7 @@ func (r *reader) list(path, name string, v reflect.Value) {
 // identity are the fields that say what an element of a list is about; the first ones that a struct has all count.
 var identity = [][]string{
 	{"ResourceType", "ResourceName"}, {"Type", "Name"}, {"Topic", "TopicID"}, {"TopicID"}, {"Topic"}, {"Partition"}, {"ApiKey"}, {"Key"}, {"NodeID"}, {"ReplicaID"},
-	{"Name"}, {"User"}, {"Dir"}, {"Group"}, {"MemberID"}, {"Feature"}, {"RelativeOffset"}, {"ProducerID"},
+	{"Name"}, {"User"}, {"Dir"}, {"Group"}, {"MemberID"}, {"Feature"}, {"RelativeOffset"}, {"TransactionalID"}, {"ProducerID"},
 }
 
 // bracketed makes any name fit between the brackets of a path on one line.
@@ -202,7 +202,7 @@ func (k *known) id(id [16]byte) string {
 
 // signs are numbers of which only the sign is compared, per request.
 var signs = map[string]bool{
-	"ApiVersions.FinalizedFeaturesEpoch": true, "InitProducerID.ProducerID": true, "Fetch.SessionID": true,
+	"ApiVersions.FinalizedFeaturesEpoch": true, "InitProducerID.ProducerID": true, "EndTxn.ProducerID": true, "DescribeTransactions.ProducerID": true, "ListTransactions.ProducerID": true, "Fetch.SessionID": true,
 	"DescribeLogDirs.TotalBytes": true, "DescribeLogDirs.UsableBytes": true, "DescribeQuorum.HighWatermark": true,
 	"DescribeQuorum.LogEndOffset": true, "DescribeQuorum.LeaderEpoch": true, "DescribeQuorum.LastFetchTimestamp": true, "DescribeQuorum.LastCaughtUpTimestamp": true,
 }

@@ -50,6 +50,7 @@ var scripts = []script{
 	{"log dirs", tellLogDirs},
 	{"coordinators", tellCoordinators},
 	{"groups", tellGroups},
+	{"transactions", tellTransactions},
 }
 
 // settings are given to both brokers beside what they need to run, so that their configurations describe alike.

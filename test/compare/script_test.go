@@ -92,7 +92,8 @@ func versions(key kmsg.Key) []int16 {
 		kmsg.DescribeQuorum: {0, 2}, kmsg.UpdateFeatures: {0, 2}, kmsg.DescribeCluster: {0, 2}, kmsg.DescribeProducers: {0, 0},
 		kmsg.OffsetCommit: {2, 10}, kmsg.OffsetFetch: {1, 10}, kmsg.JoinGroup: {0, 9}, kmsg.Heartbeat: {0, 4}, kmsg.LeaveGroup: {0, 5},
 		kmsg.SyncGroup: {0, 5}, kmsg.DescribeGroups: {0, 6}, kmsg.ListGroups: {0, 5}, kmsg.DeleteGroups: {0, 2}, kmsg.OffsetDelete: {0, 0},
-		kmsg.ListConfigResources: {0, 1}, kmsg.DescribeTopicPartitions: {0, 0},
+		kmsg.AddPartitionsToTxn: {0, 5}, kmsg.AddOffsetsToTxn: {0, 4}, kmsg.EndTxn: {0, 5}, kmsg.WriteTxnMarkers: {1, 2}, kmsg.TxnOffsetCommit: {0, 5},
+		kmsg.DescribeTransactions: {0, 0}, kmsg.ListTransactions: {0, 2}, kmsg.ListConfigResources: {0, 1}, kmsg.DescribeTopicPartitions: {0, 0},
 	}[key]
 	if !ok {
 		panic(fmt.Sprintf("no versions of key %d", key))

@@ -203,6 +203,9 @@ func (p *production) append(topic *metadata.Topic, code moldau.Code, req wire.Pr
 	})
 	res := &p.results[len(p.results)-1]
 	if code != moldau.None {
+		if p.refusal == moldau.InvalidProducerIDMapping {
+			res.ErrorMessage = "the request has batches of the transactions of several producers"
+		}
 		return
 	}
 	part, code := p.b.lookup(topic, req.Index)

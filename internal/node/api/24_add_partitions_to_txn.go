@@ -5,7 +5,7 @@ package api
 // Behaviour: partitions join the transaction of a producer, which begins with the first (T-4). All of them or none: where one is
 // unknown or not allowed, the others are OPERATION_NOT_ATTEMPTED.
 // Version notes: v2 PRODUCER_FENCED, before that INVALID_PRODUCER_EPOCH; v4 several transactions, and whether partitions have
-// joined, for brokers (KIP-890); v5 TRANSACTION_ABORTABLE, before that INVALID_TXN_STATE.
+// joined, for brokers (KIP-890): TRANSACTION_ABORTABLE where not.
 // Differs from Apache: while the markers of the transaction before are being written the answer waits up to 5 s for them; Apache
 // Kafka tells CONCURRENT_TRANSACTIONS at once, and clients ask again after a pause (T-9).
 
@@ -118,7 +118,7 @@ func (j *joining) fill(resp *kmsg.AddPartitionsToTxnResponse, version int16) {
 			if !ok {
 				code = j.code
 			}
-			code = abortableCode(fencedCode(code, version, 2), version, 5)
+			code = fencedCode(code, version, 2)
 			topic.Partitions = append(topic.Partitions, kmsg.AddPartitionsToTxnResponseTransactionTopicPartition{Partition: index, ErrorCode: int16(code)})
 		}
 		out.Topics = append(out.Topics, topic)

@@ -7,6 +7,8 @@ package api
 // Version notes: v2 says whether the marker's epoch was raised above that of the transaction (KIP-890).
 
 import (
+	"slices"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/moldau/moldau"
@@ -17,6 +19,12 @@ import (
 
 func writeTxnMarkers(b *Broker, c *server.Call, req *kmsg.WriteTxnMarkersRequest) server.Pending {
 	allowed := b.allowedCluster(c, access.Alter) || b.allowedCluster(c, access.ClusterAction)
+	req.Markers = slices.DeleteFunc(req.Markers, func(m kmsg.WriteTxnMarkersRequestMarker) bool {
+		return !slices.ContainsFunc(m.Topics, func(t kmsg.WriteTxnMarkersRequestMarkerTopic) bool { return len(t.Partitions) > 0 })
+	})
+	if allowed {
+		b.awaitMarkable(c, req)
+	}
 	resp := kmsg.NewPtrWriteTxnMarkersResponse()
 	return inquire(len(req.Markers), func(i int, done func()) func() {
 		m := &req.Markers[i]
@@ -47,4 +55,18 @@ func writeTxnMarkers(b *Broker, c *server.Call, req *kmsg.WriteTxnMarkersRequest
 		})
 		return nil
 	}).respond(c, func() kmsg.Response { return resp })
+}
+
+// awaitMarkable waits until the partitions that markers are for can take them: one that was never written has its files made first.
+func (b *Broker) awaitMarkable(c *server.Call, req *kmsg.WriteTxnMarkersRequest) {
+	im, deadline := b.Metadata.Image(), c.Arrived.Add(b.Config.RequestTimeout)
+	for _, m := range req.Markers {
+		for _, t := range m.Topics {
+			for _, index := range t.Partitions {
+				if p, code := b.lookup(im.Topic(t.Topic), index); code == moldau.None && !b.closes(c, p.Writable(), deadline) {
+					return
+				}
+			}
+		}
+	}
 }

@@ -56,14 +56,14 @@ type Partition struct {
 		leadership *Leadership     // nil until Lead
 		leader     *replica.Leader // nil while not leading or loading
 		waiting    waitlist
-		unflushed  int64                       // messages since the last flush was asked for
-		unsynced   int64                       // bytes that the flusher counts for this log
-		rolled     bool                        // a sealed segment is to be synced
-		expected   bool                        // the flusher has the log on its schedule
-		failure    error                       // why the partition is offline
-		creating   chan struct{}               // closed when its files were made; nil while nobody makes them
-		entries    map[moldau.ProducerID]entry // into transactions, see Enter
-		guards     Guard                       // the newest that was given out
+		unflushed  int64                         // messages since the last flush was asked for
+		unsynced   int64                         // bytes that the flusher counts for this log
+		rolled     bool                          // a sealed segment is to be synced
+		expected   bool                          // the flusher has the log on its schedule
+		failure    error                         // why the partition is offline
+		creating   chan struct{}                 // closed when its files were made; nil while nobody makes them
+		entries    map[moldau.ProducerID][]entry // into transactions, see Enter
+		guards     Guard                         // the newest that was given out
 	}
 	settled  chan struct{} // closed when loading has ended, one way or the other
 	watchers watchers

@@ -2,6 +2,7 @@ package partition
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/moldau/moldau"
@@ -42,8 +43,11 @@ type entry struct {
 	at     time.Time
 }
 
-// entriesMax bounds the producers that have asked and not appended.
-const entriesMax = 10_000
+// entriesMax bounds the producers that have asked and not appended, and epochsMax their epochs.
+const (
+	entriesMax = 10_000
+	epochsMax  = 4
+)
 
 // Enter asks for leave to append b, a batch of a transaction. needed is false where none is needed, since the transaction is
 // open here or Append is going to answer without: then the coordinator need not be asked. bumps: the client speaks transaction
@@ -78,42 +82,61 @@ func (p *Partition) EnterCoordinated(id moldau.ProducerID, epoch moldau.Producer
 }
 
 func (p *Partition) enterLocked(id moldau.ProducerID, epoch moldau.ProducerEpoch, first moldau.Sequence, bumps bool) Guard {
-	e, ok := p.mu.entries[id]
-	if !ok || epoch > e.epoch {
+	list := p.mu.entries[id]
+	i := slices.IndexFunc(list, func(e entry) bool { return e.epoch == epoch })
+	if i < 0 {
+		p.makeRoomLocked(id)
 		p.mu.guards++
-		e = entry{guard: p.mu.guards, epoch: epoch, lowest: first}
+		list = append(p.mu.entries[id], entry{guard: p.mu.guards, epoch: epoch, lowest: first})
+		i = len(list) - 1
 	}
-	if epoch < e.epoch {
-		return NoGuard // and Append refuses it
-	}
+	e := &list[i]
 	e.lowest, e.bumps, e.at = min(e.lowest, first), bumps, p.clock.Now()
 	if p.mu.entries == nil {
-		p.mu.entries = make(map[moldau.ProducerID]entry)
+		p.mu.entries = make(map[moldau.ProducerID][]entry)
 	}
-	if !ok && len(p.mu.entries) >= entriesMax {
-		p.forgetEntryLocked()
-	}
-	p.mu.entries[id] = e
+	p.mu.entries[id] = list
 	return e.guard
+}
+
+// enteredLocked is the entry of a producer at an epoch. One that claims a later epoch takes nothing from it.
+func (p *Partition) enteredLocked(id moldau.ProducerID, epoch moldau.ProducerEpoch) (entry, bool) {
+	list := p.mu.entries[id]
+	i := slices.IndexFunc(list, func(e entry) bool { return e.epoch == epoch })
+	if i < 0 {
+		return entry{}, false
+	}
+	return list[i], true
 }
 
 // forgetLeaveLocked ends leave that b, which was appended, has used or takes away. A marker whose epoch was raised bears that of
 // the next transaction, which may wait to begin already; leave for that one stays.
 func (p *Partition) forgetLeaveLocked(leave Leave, b record.Batch) {
-	if !b.IsTransactional() {
+	id, epoch := b.ProducerID(), b.ProducerEpoch()
+	if !b.IsTransactional() || p.mu.entries[id] == nil {
 		return
 	}
-	if e, ok := p.mu.entries[b.ProducerID()]; ok && (e.epoch < b.ProducerEpoch() || !b.IsControl() || !leave.Bumped) {
-		delete(p.mu.entries, b.ProducerID())
+	left := slices.DeleteFunc(p.mu.entries[id], func(e entry) bool {
+		return e.epoch < epoch || e.epoch == epoch && !(b.IsControl() && leave.Bumped)
+	})
+	if p.mu.entries[id] = left; len(left) == 0 {
+		delete(p.mu.entries, id)
 	}
 }
 
-// forgetEntryLocked makes room for an entry in the place of the oldest, whose guard is not valid any more.
-func (p *Partition) forgetEntryLocked() {
+// makeRoomLocked makes room for an entry of a producer in the place of the oldest, whose guard is not valid any more.
+func (p *Partition) makeRoomLocked(id moldau.ProducerID) {
+	if list := p.mu.entries[id]; len(list) >= epochsMax {
+		p.mu.entries[id] = slices.Delete(list, 0, 1)
+		return
+	}
+	if p.mu.entries[id] != nil || len(p.mu.entries) < entriesMax {
+		return
+	}
 	oldest := moldau.NoProducer
-	for id, e := range p.mu.entries {
-		if oldest == moldau.NoProducer || e.at.Before(p.mu.entries[oldest].at) {
-			oldest = id
+	for other, list := range p.mu.entries {
+		if oldest == moldau.NoProducer || list[0].at.Before(p.mu.entries[oldest][0].at) {
+			oldest = other
 		}
 	}
 	delete(p.mu.entries, oldest)
@@ -148,9 +171,9 @@ func (p *Partition) checkLocked(leave Leave, b record.Batch) (dup *commitlog.App
 	if open {
 		return nil, nil
 	}
-	e, ok := p.mu.entries[b.ProducerID()]
+	e, ok := p.enteredLocked(b.ProducerID(), b.ProducerEpoch())
 	switch {
-	case !ok || leave.Guard == NoGuard || e.guard != leave.Guard || e.epoch != b.ProducerEpoch():
+	case !ok || e.guard != leave.Guard:
 		return nil, fmt.Errorf("producer %d in %v: %w: it is not part of an open one", b.ProducerID(), p.Name, commitlog.ErrInvalidTxnState)
 	case leave.Coordinated:
 	case b.BaseSequence() > e.lowest:

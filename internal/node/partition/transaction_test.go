@@ -83,9 +83,18 @@ func TestTransactionsNeedLeave(t *testing.T) {
 	}
 	h.append(late, inTransaction(t, 3, 0), moldau.InvalidTxnState)
 
+	// Who claims a later epoch has nothing of it, and takes nothing away.
 	g = h.enter(inTransaction(t, 3, 0), true)
+	for epoch := range moldau.ProducerEpoch(epochsMax - 1) {
+		h.enter(inTransaction(t, 10+epoch, 0), true)
+	}
+	h.append(g, inTransaction(t, 10, 0), moldau.InvalidTxnState)
+	h.append(h.enter(inTransaction(t, 3, 0), true), inTransaction(t, 3, 0), moldau.None)
+	h.mark(4)
+
+	g = h.enter(inTransaction(t, 4, 0), true)
 	h.lead(2, 1)
-	h.append(g, inTransaction(t, 3, 0), moldau.InvalidTxnState)
+	h.append(g, inTransaction(t, 4, 0), moldau.InvalidTxnState)
 }
 
 // TestTransactionsBeginInOrder (L-21, L-23): where several batches wait to be verified, the first is first.
