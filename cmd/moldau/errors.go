@@ -91,6 +91,7 @@ var sentences = map[moldau.Code]sentence{
 	moldau.GroupSubscribedToTopic:     {"members of the group subscribe to topic %s", "stop its consumers first; see which: moldau group describe"},
 	moldau.GroupAuthorizationFailed:   {"you may not do this with the group", "ask for the permission, or use other credentials"},
 	moldau.InvalidGroupID:             {"a group must have a name", ""},
+	moldau.TransactionalIDNotFound:    {"there is no transactional id %s", "see what there is: moldau txn list"},
 	moldau.CoordinatorNotAvailable:    {"the group has no coordinator at the moment", "try again in a while; see the brokers: moldau cluster info"},
 	moldau.ThrottlingQuotaExceeded:    {"the broker's quota for this kind of request is used up (topic %s)", "try again in a while"},
 }

@@ -110,6 +110,7 @@ with the tools to work with it. The tools work with any Kafka-compatible broker.
 		newBackup(c),
 		newTopic(c),
 		newConsumerGroup(c),
+		newTransaction(c),
 		newProduce(c),
 		newConsume(c),
 		newCluster(c),
