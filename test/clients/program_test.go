@@ -3,7 +3,6 @@ package clients
 import (
 	"bytes"
 	"context"
-	"hash/crc32"
 	"io"
 	"os"
 	"os/exec"
@@ -72,35 +71,7 @@ func script(name string, command func(t *testing.T) []string) client {
 // python is the interpreter of a virtual environment with the clients from PyPI.
 func python(t *testing.T) string {
 	t.Helper()
-	base := need(t, "python3", "the Python clients need it")
-	requirements, err := filepath.Abs("testdata/requirements.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := peers.Once("python-"+fingerprint(t, requirements), func(dir string) error {
-		if out, err := exec.Command(base, "-m", "venv", dir).CombinedOutput(); err != nil {
-			return &failed{"python3 -m venv", out, err}
-		}
-		pip := exec.Command(filepath.Join(dir, "bin", "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", requirements)
-		if out, err := pip.CombinedOutput(); err != nil {
-			return &failed{"pip install", out, err}
-		}
-		return nil
-	})
-	if err != nil {
-		peers.Absent(t, err)
-	}
-	return filepath.Join(dir, "bin", "python")
-}
-
-// fingerprint names the content of a file, so that a changed list of packages is installed anew.
-func fingerprint(t *testing.T, file string) string {
-	t.Helper()
-	b, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strconv.FormatUint(uint64(crc32.ChecksumIEEE(b)), 16)
+	return peers.Python(t, "testdata/requirements.txt")
 }
 
 type failed struct {
@@ -135,7 +106,7 @@ func TestKafkaJS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := peers.Once("node-"+fingerprint(t, list), func(dir string) error {
+	dir, err := peers.Once("node-"+peers.Fingerprint(t, list), func(dir string) error {
 		b, err := os.ReadFile(list)
 		if err != nil {
 			return err

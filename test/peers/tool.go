@@ -16,6 +16,7 @@ const toolTimeout = 2 * time.Minute
 
 // classes are the tools by the names that their scripts have in the distribution.
 var classes = map[string]string{
+	"kafka-transactions":        "org.apache.kafka.tools.TransactionsCommand",
 	"kafka-topics":              "org.apache.kafka.tools.TopicCommand",
 	"kafka-consumer-groups":     "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
 	"kafka-groups":              "org.apache.kafka.tools.GroupsCommand",

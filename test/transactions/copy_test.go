@@ -1,6 +1,7 @@
 package transactions
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/moldau/moldau/test/peers"
 	"github.com/moldau/moldau/test/subject"
 )
 
@@ -66,16 +68,19 @@ func copyForEver(address, from, to string) error {
 // copier is the process that copies, started again whenever it has ended.
 type copier struct {
 	t       *testing.T
-	words   string
+	words   []string // the command
+	env     string
 	command *exec.Cmd
 	ended   chan struct{}
+
+	complaint bytes.Buffer // of all processes so far
 }
 
 func (c *copier) start() {
 	c.t.Helper()
-	c.command = exec.Command(os.Args[0], "-test.run=^$")
-	c.command.Env = append(os.Environ(), copierOf+"="+c.words)
-	c.command.Stderr = os.Stderr
+	c.command = exec.Command(c.words[0], c.words[1:]...)
+	c.command.Env = append(os.Environ(), c.env)
+	c.command.Stderr = &c.complaint
 	if err := c.command.Start(); err != nil {
 		c.t.Fatal(err)
 	}
@@ -159,19 +164,53 @@ func fill(t *testing.T, address, topic string) {
 	}
 }
 
-// TestCopyUnderKills: the copier and the broker are killed in turn while records are copied.
-func TestCopyUnderKills(t *testing.T) {
+// command makes the command line of a copier.
+type command func(t *testing.T, address, from, to string) (words []string, env string)
+
+// Clients that speak transaction version 2, and for librdkafka version 1.
+func TestFranzGo(t *testing.T) {
+	copyUnderKills(t, 8, func(_ *testing.T, address, from, to string) ([]string, string) {
+		return []string{os.Args[0], "-test.run=^$"}, copierOf + "=" + address + " " + from + " " + to
+	})
+}
+
+func TestConfluentKafka(t *testing.T) {
+	copyUnderKills(t, 6, func(t *testing.T, address, from, to string) ([]string, string) {
+		return []string{peers.Python(t, "../clients/testdata/requirements.txt"), "testdata/copier.py", address, from, to}, ""
+	})
+}
+
+func TestJava(t *testing.T) {
+	copyUnderKills(t, 4, func(t *testing.T, address, from, to string) ([]string, string) {
+		if err := peers.Missing(); err != nil {
+			peers.Absent(t, err)
+		}
+		classPath, err := peers.ClassPath()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []string{"java", "-cp", classPath, "testdata/Copier.java", address, from, to}, ""
+	})
+}
+
+// copyUnderKills kills the copier and the broker in turn while records are copied.
+func copyUnderKills(t *testing.T, kills int, program command) {
 	if testing.Short() {
 		t.Skip("it kills brokers")
 	}
 	b := subject.Start(t, t.TempDir())
 	from, to := subject.Topic(t, b.Address, partitions), subject.Topic(t, b.Address, partitions)
 	fill(t, b.Address, from)
-	c := &copier{t: t, words: b.Address + " " + from + " " + to}
+	c := &copier{t: t}
+	c.words, c.env = program(t, b.Address, from, to)
 	c.start()
-	t.Cleanup(func() { c.kill() })
+	t.Cleanup(func() {
+		c.kill()
+		if t.Failed() {
+			t.Logf("the copiers have said:\n%s", c.complaint.String())
+		}
+	})
 	r := newReader(t, b.Address, to)
-	const kills = 8
 	for i := range kills {
 		r.until((i+1)*partitions*records/(kills+2), c.revive)
 		if i%2 == 0 {
