@@ -54,7 +54,11 @@ func (s *Transactions) Marked(now time.Time, to rsm.Ticket, m *Markers, written 
 		if !t.preparing() || t.producer != m.Producer {
 			return // of a transaction that is over
 		}
-		t.unmarked = slices.DeleteFunc(t.unmarked, func(at moldau.TopicPartition) bool { return slices.Contains(written, at) })
+		done := make(map[moldau.TopicPartition]struct{}, len(written))
+		for _, at := range written {
+			done[at] = struct{}{}
+		}
+		t.unmarked = slices.DeleteFunc(t.unmarked, func(at moldau.TopicPartition) bool { _, ok := done[at]; return ok })
 		if len(t.unmarked) == 0 {
 			t.complete()
 			return

@@ -108,6 +108,9 @@ func (k *committing) resolve(t kmsg.OffsetCommitRequestTopic) (*metadata.Topic, 
 
 // tell puts the coordinator's answers into the response.
 func (k *committing) tell(codes []moldau.Code, code moldau.Code) {
+	if code == moldau.UnknownServerError {
+		code = moldau.InvalidCommitOffsetSize // that is what it means here: more than a batch can hold
+	}
 	for i, at := range k.places {
 		if code == moldau.None {
 			k.resp.Topics[at[0]].Partitions[at[1]].ErrorCode = int16(codes[i])

@@ -53,6 +53,10 @@ func coordinatorCode(err error) moldau.Code {
 	case errors.Is(err, coordinator.ErrNotCoordinator):
 		return moldau.NotCoordinator
 	}
+	var refusal *coordinator.Refusal
+	if errors.As(err, &refusal) && refusal.Code == moldau.MessageTooLarge {
+		return moldau.UnknownServerError // nothing that gets better when it is asked again
+	}
 	return moldau.CoordinatorNotAvailable
 }
 

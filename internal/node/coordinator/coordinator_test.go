@@ -3,10 +3,12 @@ package coordinator_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/core/rsm"
 	"github.com/moldau/moldau/internal/node/coordinator"
 	"github.com/moldau/moldau/internal/proto/record"
@@ -148,6 +150,42 @@ func TestRefusalTouchesNoMachine(t *testing.T) {
 	})
 	if asked || !errors.Is(o.err, coordinator.ErrNotTaken) {
 		t.Errorf("asked %v, told %v", asked, o)
+	}
+}
+
+// TestTooLarge: what does not fit into a batch is refused, and what does not fit into one together becomes several; no machine is
+// lost over it.
+func TestTooLarge(t *testing.T) {
+	h := newHarness(t)
+	h.lead(false)
+	h.expect(get("a"), "")
+	told, _ := h.start(wait)
+	if o := h.do(set("a", strings.Repeat("x", 2<<20))); o.err == nil {
+		t.Error("a record larger than a batch was taken")
+	} else {
+		wantRefusal(t, o.err, moldau.MessageTooLarge)
+	}
+	wantRefusal(t, (<-told).err, moldau.MessageTooLarge) // and who was to hear of it
+	hold := make(chan struct{})
+	blocked, _ := h.start(func(r *register, now time.Time, to rsm.Ticket) rsm.Output[pair] {
+		<-hold
+		return get("a")(r, now, to)
+	})
+	var results []<-chan outcome
+	for i := range 2 {
+		result, _ := h.start(set(fmt.Sprint("k", i), strings.Repeat("x", 200<<10+i*700<<10)))
+		results = append(results, result)
+	}
+	close(hold)
+	<-blocked
+	for i, r := range results {
+		if o := <-r; o.err != nil {
+			t.Errorf("record %d: %v", i, o.err)
+		}
+	}
+	h.expect(get("k0"), strings.Repeat("x", 200<<10)) // of the machine that was there before, else it is loading
+	if o, _ := h.start(get("k1")); (<-o).err != nil {
+		t.Error("the machine was loaded again")
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/moldau/moldau/internal/core/rsm"
 	"github.com/moldau/moldau/internal/kit/env"
 	"github.com/moldau/moldau/internal/node/partition"
+	"github.com/moldau/moldau/internal/proto/record"
 )
 
 // loop is the goroutine of several machines.
@@ -110,7 +111,7 @@ func (l *loop[M, R]) tick() {
 			if !ok || now.Before(at) || !s.p.Takes() {
 				break
 			}
-			l.take(s, s.machine.Tick(now))
+			l.take(s, rsm.NoTicket, s.machine.Tick(now))
 		}
 	}
 }
@@ -135,7 +136,7 @@ func (l *loop[M, R]) decide(partition int32, w *waiter, cmd *Command[M, R]) {
 	to := l.tickets.issue(partition, w)
 	out := cmd.Decide(s.machine, l.now(), to)
 	if cmd.Within == nil || len(out.Records) == 0 {
-		l.take(s, out)
+		l.take(s, to, out)
 		return
 	}
 	l.apart(s, to, func() (own[R], error) { return s.within(*cmd.Within, cmd.Guard, out, l.now()) })
@@ -177,12 +178,12 @@ func (l *loop[M, R]) apart(s *shard[M, R], to rsm.Ticket, build func() (own[R], 
 		l.tickets.end(to, nil, err)
 		return
 	}
-	if limit := s.p.Settings().Checks.MessageBytesMax; len(o.batch) > limit {
-		l.tickets.end(to, nil, &Refusal{moldau.MessageTooLarge, fmt.Errorf("a batch of %d bytes, and max.message.bytes is %d", len(o.batch), limit)})
+	if limit := s.limit(); len(o.batch) > limit {
+		l.refuse(to, o.held.replies, &Refusal{moldau.MessageTooLarge, fmt.Errorf("a batch of %d bytes, and max.message.bytes is %d", len(o.batch), limit)})
 		return
 	}
 	if code, err := s.p.Check(o.leave, o.batch); code != moldau.None {
-		l.tickets.end(to, nil, &Refusal{code, err})
+		l.refuse(to, o.held.replies, &Refusal{code, err})
 		return
 	}
 	if err := s.appendApart(l, o); err != nil {
@@ -192,9 +193,19 @@ func (l *loop[M, R]) apart(s *shard[M, R], to rsm.Ticket, build func() (own[R], 
 	l.release(s)
 }
 
-// take replays what a machine has decided and gathers it for the next append.
-func (l *loop[M, R]) take(s *shard[M, R], out rsm.Output[R]) {
-	if !s.gather(out, l.now()) {
+// take replays what a machine has decided and gathers it for the next append. to is who asked for it, if anybody did.
+func (l *loop[M, R]) take(s *shard[M, R], to rsm.Ticket, out rsm.Output[R]) {
+	size, limit := s.encode(out, l.now()), s.limit()
+	if to != rsm.NoTicket && record.HeaderLen+size > limit {
+		l.refuse(to, out.Replies, &Refusal{moldau.MessageTooLarge, fmt.Errorf("records of %d bytes, and max.message.bytes is %d", size, limit)})
+		return
+	}
+	if s.batch.Count() > 0 && s.batch.Size()+size > limit {
+		if l.append(s); !s.active {
+			return // and who waits was told
+		}
+	}
+	if !s.gather(out) {
 		return
 	}
 	if !slices.Contains(l.touched, s) {
@@ -202,6 +213,14 @@ func (l *loop[M, R]) take(s *shard[M, R], out rsm.Output[R]) {
 	}
 	if s.batch.Size() >= batchFull {
 		l.append(s)
+	}
+}
+
+// refuse tells who asked why it does not happen, and those who were to hear of it too.
+func (l *loop[M, R]) refuse(to rsm.Ticket, replies []rsm.Reply, why error) {
+	l.tickets.end(to, nil, why)
+	for _, r := range replies {
+		l.tickets.end(r.To, nil, why)
 	}
 }
 

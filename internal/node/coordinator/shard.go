@@ -23,6 +23,7 @@ type shard[M rsm.Machine[R], R any] struct {
 	active  bool // loaded, and not given up
 
 	// Records that are replayed and not appended yet; the first gets offset next.
+	encoded []record.Record // of the step that is being taken
 	batch   *record.Builder
 	next    moldau.Offset
 	held    []held // replies of these records
@@ -47,17 +48,34 @@ func (s *shard[M, R]) begin(m M, end moldau.Offset, now time.Time) {
 	m.Loaded(now)
 }
 
-// gather replays the records of a step at the offsets that they are going to have. It reports whether there is anything to
-// append or to release.
-func (s *shard[M, R]) gather(out rsm.Output[R], now time.Time) bool {
-	end := out.After + 1
+// limit is the size that a batch may have.
+func (s *shard[M, R]) limit() int { return s.p.Settings().Checks.MessageBytesMax }
+
+// encode encodes the records of a step into s.encoded, and returns how much they take in a batch at most.
+func (s *shard[M, R]) encode(out rsm.Output[R], now time.Time) (size int) {
+	s.encoded = s.encoded[:0]
 	for _, r := range out.Records {
 		key, value := s.kind.Encode(r)
+		size += recordOverhead + len(key) + len(value)
+		s.encoded = append(s.encoded, record.Record{Timestamp: moldau.Timestamp(now.UnixMilli()), Key: key, Value: value})
+	}
+	return size
+}
+
+// recordOverhead is what a record without headers takes at most beside key and value.
+const recordOverhead = 40
+
+// gather replays the records of a step, which were encoded, at the offsets that they are going to have. It reports whether there
+// is anything to append or to release.
+func (s *shard[M, R]) gather(out rsm.Output[R]) bool {
+	end := out.After + 1
+	for i, r := range out.Records {
 		at := s.next + moldau.Offset(s.batch.Count())
-		s.batch.Add(record.Record{Timestamp: moldau.Timestamp(now.UnixMilli()), Key: key, Value: value})
+		s.batch.Add(s.encoded[i])
 		s.machine.Replay(at, r)
 		end = at + 1
 	}
+	clear(s.encoded)
 	tells := len(out.Replies) > 0 || len(out.Effects) > 0
 	if tells {
 		s.held = append(s.held, held{end, out.Replies, out.Effects})
@@ -83,7 +101,7 @@ func (s *shard[M, R]) append(l *loop[M, R]) error {
 
 // write appends a batch at the end of the log. What it waits for is told to the loop.
 func (s *shard[M, R]) write(l *loop[M, R], b record.Batch, leave partition.Leave) error {
-	if limit := s.p.Settings().Checks.MessageBytesMax; len(b) > limit {
+	if limit := s.limit(); len(b) > limit {
 		return fmt.Errorf("a batch of %d bytes, and max.message.bytes of %s is %d", len(b), s.p.Name.Topic, limit)
 	}
 	at, code, err := s.p.AppendWith(leave, b, true, committed[M, R]{l, s}, 0)
