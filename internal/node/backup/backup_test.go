@@ -182,7 +182,7 @@ func TestCrashAnywhere(t *testing.T) {
 			}
 			return
 		}
-		for _, keep := range []memfs.Keep{memfs.None, memfs.All, memfs.Some} {
+		for _, keep := range memfs.Keeps {
 			after := w.fs.Crash(keep, uint64(at))
 			ids, err := List(after, "/repo")
 			if err != nil || len(ids) == 0 {
@@ -238,7 +238,7 @@ func TestRestoreCrashAnywhere(t *testing.T) {
 			}
 			return
 		}
-		for _, keep := range []memfs.Keep{memfs.None, memfs.All, memfs.Some} {
+		for _, keep := range memfs.Keeps {
 			o.Env.FS = fsys.Crash(keep, uint64(at))
 			d, err := commitlog.OpenDirectory(o.Env.FS, "/restored")
 			if err == nil {

@@ -171,7 +171,6 @@ func TestCrashAtEveryStepOfAMove(t *testing.T) {
 	}
 	var mu sync.Mutex
 	var images []image
-	keeps := []memfs.Keep{memfs.All, memfs.None, memfs.Some}
 	step := 1
 	if testing.Short() {
 		step = 7
@@ -183,7 +182,7 @@ func TestCrashAtEveryStepOfAMove(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				if n++; n%step == 0 {
-					keep, boot := keeps[n/step%len(keeps)], "another"
+					keep, boot := memfs.Keeps[n/step%len(memfs.Keeps)], "another"
 					if keep == memfs.All {
 						boot = ""
 					}

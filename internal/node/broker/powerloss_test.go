@@ -51,6 +51,7 @@ func TestWhatAnAcknowledgementIsWorth(t *testing.T) {
 		{"the process dies", memfs.All, nil, true, true, true},
 		{"the machine dies", memfs.None, nil, true, false, false},
 		{"the machine dies, and some of its cache was written back", memfs.Some, nil, true, false, false},
+		{"the machine dies, and files have become longer by zeros", memfs.Zeros, nil, true, false, false},
 		{"the machine dies, every topic durable", memfs.None, []string{"log.flush.interval.messages=1"}, true, true, true},
 	} {
 		for _, last := range []string{"ledger", "orders", "offsets"} { // is answered last, and the death comes at once

@@ -235,7 +235,7 @@ func TestCrashAnywhere(t *testing.T) {
 		if err := p.Close(); err != nil {
 			t.Fatal(err)
 		}
-		for _, keep := range []memfs.Keep{memfs.None, memfs.All, memfs.Some} {
+		for _, keep := range memfs.Keeps {
 			after := fsys.Crash(keep, uint64(at))
 			if d, err := commitlog.OpenDirectory(after, "/data/moldau"); err == nil {
 				_, formatted := d.Identity()

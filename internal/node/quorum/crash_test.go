@@ -39,9 +39,12 @@ func failing(f *memfs.FS, failAt int) (changes *atomic.Int64) {
 // survivors are the file systems that a machine might find when it starts again.
 func survivors(f *memfs.FS, seed int) map[string]*memfs.FS {
 	f.Hook = nil
-	after := map[string]*memfs.FS{"none": f.Crash(memfs.None, 0), "all": f.Crash(memfs.All, 0)}
-	for i := range 4 {
-		after[fmt.Sprint("some ", i)] = f.Crash(memfs.Some, uint64(4*seed+i))
+	after := map[string]*memfs.FS{}
+	for _, keep := range memfs.Keeps {
+		after[keep.String()] = f.Crash(keep, uint64(4*seed))
+	}
+	for i := range 3 {
+		after[fmt.Sprint("some ", i)] = f.Crash(memfs.Some, uint64(4*seed+i+1))
 	}
 	return after
 }

@@ -73,7 +73,7 @@ func TestCrashInCompaction(t *testing.T) {
 	for seed := range seeds {
 		for n := int(seed); ; n += stride {
 			left := false
-			for _, s := range survivals {
+			for _, s := range survivals() {
 				more, err := crashInPass(seed, n, s.keep, s.seed)
 				if err != nil {
 					t.Fatalf("seed %d, change %d, %+v: %v", seed, n, s, err)

@@ -286,7 +286,7 @@ func TestLeftovers(t *testing.T) {
 		names = append(names, e.Name())
 	}
 	want := []string{firstLog, "00000000000000000000000000000.snapshot",
-		"00000000000000000040.snapshot", "00000000000000000100.timeindex.bak", "leader-epoch-checkpoint", "notes.txt", "partition.metadata"}
+		"00000000000000000100.timeindex.bak", "leader-epoch-checkpoint", "notes.txt", "partition.metadata"}
 	if !slices.Equal(names, want) {
 		t.Errorf("files %q, want %q", names, want)
 	}

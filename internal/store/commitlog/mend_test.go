@@ -305,7 +305,7 @@ func TestMendKeepsWhatItTakesOut(t *testing.T) {
 // beside the log.
 func TestMendSurvivesACrash(t *testing.T) {
 	for _, choice := range []Choice{Cut, LeaveOut} {
-		for _, s := range survivals {
+		for _, s := range survivals() {
 			for n := 0; ; n++ {
 				c := DefaultConfig()
 				c.SegmentBytes, c.IndexIntervalBytes = 1400, 1

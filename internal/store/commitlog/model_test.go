@@ -59,7 +59,7 @@ func TestPowerLoss(t *testing.T) {
 					t.Fatalf("%s: %v", name, err)
 				}
 			}
-			keep := memfs.Keep(pick("keep", 3))
+			keep := memfs.Keeps[pick("keep", len(memfs.Keeps))]
 			if err := w.crash(keep, rapid.Uint64().Draw(t, "seed")); err != nil {
 				t.Fatalf("crash: %v", err)
 			}

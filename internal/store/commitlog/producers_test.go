@@ -237,3 +237,33 @@ func TestPowerLossAfterRetentionKeepsProducers(t *testing.T) {
 		})
 	}
 }
+
+// A snapshot that a power loss has torn is written anew while the batches before it are there: they may be deleted next (L-26).
+func TestTornSnapshotIsWrittenAnew(t *testing.T) {
+	for _, keep := range []memfs.Keep{memfs.Names, memfs.Zeros, memfs.Noise} {
+		w := compactedWorld(t, 300)
+		w.keyedBy(t, 1, 0, "a", 200)
+		if err := w.flush(nil); err != nil {
+			t.Fatal(err)
+		}
+		w.keyed(t, 0, "b", 200)
+		if err := w.crash(keep, 1); err != nil {
+			t.Fatal(err)
+		}
+		w.keyed(t, 0, "b", 200)
+		w.keyed(t, 0, "b", 200)
+		w.start = 1
+		if err := w.log.AdvanceStart(w.start); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := w.log.Retain(w.now, w.end()); err != nil || r.Segments != 1 {
+			t.Fatalf("retention: %+v %v", r, err)
+		}
+		if err := errors.Join(w.log.Sweep(w.now), w.crash(memfs.All, 1)); err != nil {
+			t.Fatal(err)
+		}
+		if p := w.log.Producers(); len(p) != 1 || p[0].ID != 1 || p[0].LastSequence != 0 {
+			t.Errorf("%v: the producers are %+v, want 1 with sequence 0", keep, p)
+		}
+	}
+}

@@ -148,13 +148,17 @@ func (r *recoverer) recoverProducers(start, end moldau.Offset) error {
 }
 
 // loadProducers builds the producers' state at end from the newest snapshot that is not above from, and from the batches
-// behind it. Where a segment begins on the way and has no snapshot, it gets one. The transaction indexes of segments whose base is at
+// behind it. Where a segment begins on the way, it gets a new snapshot. The transaction indexes of segments whose base is at
 // least from are written anew.
 func (l *Log) loadProducers(sc *scanner, segs []*segment, from, end moldau.Offset, note func(string, ...any)) error {
 	l.producers.reset(segs[0].base)
 	l.snapshotAt = segs[0].base
 	for _, at := range slices.Backward(slices.Clone(l.snapshots)) {
 		if at > from {
+			// It may be torn, or that of what a crash or a truncation took: the batches before it tell, while they are there.
+			if err := l.removeSnapshot(at); err != nil {
+				return err
+			}
 			continue
 		}
 		t, err := l.readSnapshot(at)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"slices"
 )
 
 // file is an open file.
@@ -71,10 +70,9 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 	if err == nil {
 		p, err = f.fs.room(f.node, p, off)
 	}
-	if grow := int(off) + len(p) - len(f.node.data); grow > 0 && len(p) > 0 {
-		f.node.data = append(f.node.data, make([]byte, grow)...)
+	if len(p) > 0 {
+		f.node.write(write{off, p})
 	}
-	copy(f.node.data[min(int(off), len(f.node.data)):], p)
 	f.node.modified = f.fs.now()
 	if err != nil {
 		return len(p), fail("write", f.name, err)
@@ -94,11 +92,7 @@ func (f *file) Truncate(size int64) error {
 	if size < 0 {
 		return fail("truncate", f.name, fs.ErrInvalid)
 	}
-	if grow := int(size) - len(f.node.data); grow > 0 {
-		f.node.data = append(f.node.data, make([]byte, grow)...)
-	}
-	// A new array, so that what was synced keeps its own.
-	f.node.data = slices.Clone(f.node.data[:size])
+	f.node.write(write{off: size})
 	return nil
 }
 
@@ -111,7 +105,7 @@ func (f *file) Sync() error {
 	if f.closed {
 		return fail("sync", f.name, fs.ErrClosed)
 	}
-	f.node.synced = slices.Clone(f.node.data)
+	f.node.sync()
 	return nil
 }
 

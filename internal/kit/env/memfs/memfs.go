@@ -1,7 +1,7 @@
 // Package memfs is a file system in memory for tests, which can lose power.
 //
-// It keeps two states: what programs see, and what would survive. File.Sync makes a file's content durable, SyncDir the
-// names in a directory. Crash goes back to what was durable and as much of the rest as it is told.
+// It keeps two states, what programs see and what would survive, and each change between the two. File.Sync makes a file's content
+// durable, SyncDir the names in a directory. Crash goes back to what was durable and as much of the rest as it is told.
 package memfs
 
 import (
@@ -50,20 +50,6 @@ type ShortWrite struct {
 
 func (s ShortWrite) Error() string { return s.Err.Error() }
 func (s ShortWrite) Unwrap() error { return s.Err }
-
-// node is a file or a directory.
-type node struct {
-	dir      bool
-	children map[string]*node // what programs see
-	durable  map[string]*node // what would survive
-	data     []byte
-	synced   []byte
-	modified time.Time
-}
-
-func newDir() *node {
-	return &node{dir: true, children: map[string]*node{}, durable: map[string]*node{}}
-}
 
 // FS implements env.FS. It may be used by many goroutines.
 type FS struct {
@@ -163,7 +149,7 @@ func (f *FS) Create(name string) (env.File, error) {
 		return nil, fail("create", name, fs.ErrExist)
 	}
 	n := &node{modified: f.now()}
-	dir.children[last] = n
+	dir.rename(naming{last: n})
 	f.opened++
 	return &file{fs: f, node: n, name: name}, nil
 }
@@ -206,7 +192,7 @@ func (f *FS) Link(from, to string) error {
 	case dir.children[last] != nil:
 		return fail("link", to, fs.ErrExist)
 	}
-	dir.children[last] = n
+	dir.rename(naming{last: n})
 	return nil
 }
 
@@ -225,8 +211,13 @@ func (f *FS) Rename(from, to string) error {
 		return fail("rename", from, err)
 	}
 	n := fromDir.children[fromName]
-	delete(fromDir.children, fromName)
-	toDir.children[toName] = n
+	switch {
+	case fromDir != toDir: // each directory keeps it or not
+		fromDir.rename(naming{fromName: nil})
+		toDir.rename(naming{toName: n})
+	case fromName != toName:
+		fromDir.rename(naming{fromName: nil, toName: n})
+	}
 	return nil
 }
 
@@ -273,8 +264,9 @@ func (f *FS) remove(name string, check func(*node) error) error {
 	if err := check(n); err != nil {
 		return fail("remove", name, err)
 	}
-	if dir != nil {
-		delete(dir.children, last)
+	if n != nil {
+		n.empty()
+		dir.rename(naming{last: nil})
 	}
 	return nil
 }
@@ -290,7 +282,7 @@ func (f *FS) MkdirAll(name string) error {
 		next := n.children[p]
 		if next == nil {
 			next = newDir()
-			n.children[p] = next
+			n.rename(naming{p: next})
 		}
 		if !next.dir {
 			return fail("mkdir", name, fs.ErrExist)
@@ -334,7 +326,7 @@ func (f *FS) SyncDir(name string) error {
 	if n == nil || !n.dir {
 		return fail("sync", name, fs.ErrNotExist)
 	}
-	n.durable = maps.Clone(n.children)
+	n.sync()
 	return nil
 }
 
@@ -350,7 +342,7 @@ func (f *FS) Lock(name string) (io.Closer, error) {
 		return nil, env.ErrLocked
 	}
 	if dir.children[last] == nil {
-		dir.children[last] = &node{modified: f.now()}
+		dir.rename(naming{last: &node{modified: f.now()}})
 	}
 	f.locked[name] = true
 	return &lock{fs: f, name: name}, nil
@@ -443,15 +435,6 @@ func (v *volume) Close() error {
 	v.closed = true
 	v.fs.opened--
 	return nil
-}
-
-// syncAll makes n durable and all below it.
-func (n *node) syncAll() {
-	n.synced = slices.Clone(n.data)
-	n.durable = maps.Clone(n.children)
-	for _, child := range n.children {
-		child.syncAll()
-	}
 }
 
 func (n *node) info(name string) fs.FileInfo { return info{n, name, int64(len(n.data))} }
