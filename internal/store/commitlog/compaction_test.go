@@ -65,42 +65,41 @@ func compactALot(seed uint64) (Compacted, error) {
 // TestCrashInCompaction loses the power at each change that a pass makes to the disk, with each of several outcomes, and again in
 // the recovery: what is there then is either old or new, and nothing is lost or comes back.
 func TestCrashInCompaction(t *testing.T) {
-	seeds, stride := uint64(6), 1
+	seeds, stride, twice := uint64(6), 1, twice{stride: 31}
 	if testing.Short() {
-		seeds, stride = 2, 11
+		seeds, stride, twice.stride = 2, 7, 29
 	}
-	points := 0
 	for seed := range seeds {
 		for n := int(seed); ; n += stride {
-			left := false
-			for _, s := range survivals() {
-				more, err := crashInPass(seed, n, s.keep, s.seed)
-				if err != nil {
-					t.Fatalf("seed %d, change %d, %+v: %v", seed, n, s, err)
-				}
-				left = left || more
-				points++
+			w, more, err := powerLossInPass(seed, n)
+			if err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
 			}
-			if !left {
+			if !more {
 				break
+			}
+			for _, s := range survivals() {
+				if err := twice.crash(w, s, (*world).compactOn); err != nil {
+					t.Fatalf("seed %d, change %d, %v", seed, n, err)
+				}
 			}
 		}
 	}
-	t.Logf("%d crashes", points)
-	if points < int(seeds)*50 {
-		t.Errorf("%d crashes are too few to prove anything", points)
+	t.Logf("%d crashes, %d of them in a recovery", twice.crashes+twice.inRecovery, twice.inRecovery)
+	if twice.crashes < int(seeds)*50 {
+		t.Errorf("%d crashes are too few to prove anything", twice.crashes)
 	}
 }
 
-// crashInPass loses the power at change n of a pass; more says that there was such a change.
-func crashInPass(seed uint64, n int, keep memfs.Keep, chance uint64) (more bool, err error) {
+// powerLossInPass is a world in which the power has failed at change n of a pass; more says that there was such a change.
+func powerLossInPass(seed uint64, n int) (w *world, more bool, err error) {
 	pick := seeded(seed)
 	c := pickConfig(pick)
 	c.SegmentBytes = []int64{700, 1500}[seed%2]
 	c.RetentionMs, c.RetentionBytes, c.DeleteRetentionMs = -1, -1, []int64{0, 1 << 40}[pick("delete.retention.ms", 2)]
-	w := newWorld(c)
+	w = newWorld(c)
 	if err := w.begin(false); err != nil {
-		return false, err
+		return nil, false, err
 	}
 	for i := range 60 {
 		run := (*world).append
@@ -108,13 +107,13 @@ func crashInPass(seed uint64, n int, keep memfs.Keep, chance uint64) (more bool,
 			run = (*world).marker
 		}
 		if err := run(w, pick); err != nil {
-			return false, err
+			return nil, false, err
 		}
 		if i != 30 && i != 45 {
 			continue
 		}
 		if err := w.quietPass(pick); err != nil { // so that there are markers and tombstones with a horizon
-			return false, err
+			return nil, false, err
 		}
 		w.now = w.now.Add(time.Second)
 	}
@@ -126,28 +125,21 @@ func crashInPass(seed uint64, n int, keep memfs.Keep, chance uint64) (more bool,
 		return nil
 	}
 	if err := w.quietPass(pick); err != nil && !errors.Is(err, errPower) {
-		return false, err
+		return nil, false, err
 	}
-	if more = *count > n; !more {
-		return false, nil
-	}
-	fs := w.fs.Crash(keep, chance) // a second crash, in the midst of the recovery from the first
-	fs.Hook, _ = powerLoss((n + int(chance)) % 5)
-	w.fs = fs
-	w.opt.Outage = Rebooted
-	if err := w.begin(false); err != nil && !errors.Is(err, errPower) {
-		return true, fmt.Errorf("recovery with a crash: %w", err)
-	}
-	if err := w.crash(keep, chance+1); err != nil {
-		return true, err
-	}
+	return w, *count > n, nil
+}
+
+// compactOn checks a log that has been recovered, and compacts it.
+func (w *world) compactOn(s survival) error {
+	pick := seeded(s.seed)
 	if err := w.check(pick); err != nil {
-		return true, fmt.Errorf("after the recovery: %w", err)
+		return fmt.Errorf("after the recovery: %w", err)
 	}
 	if err := w.quietPass(pick); err != nil {
-		return true, fmt.Errorf("the pass after the recovery: %w", err)
+		return fmt.Errorf("the pass after the recovery: %w", err)
 	}
-	return true, w.check(pick)
+	return w.check(pick)
 }
 
 // quietPass ends all transactions, makes everything durable and compacts it.

@@ -31,6 +31,8 @@ type survival struct {
 	seed uint64
 }
 
+func (s survival) String() string { return fmt.Sprintf("%v %d", s.keep, s.seed) }
+
 // survivals are those that are tried at each point: all kinds, and of that which has the most outcomes several.
 func survivals() (list []survival) {
 	for _, keep := range memfs.Keeps {
@@ -70,30 +72,105 @@ func trace(seed uint64, steps, n int) (w *world, changes int, err error) {
 }
 
 // TestCrashAtEveryChange enumerates: the power goes at each change that a run makes to the disk, with each of several
-// outcomes for what was not synced; and again at each change that the recovery makes.
+// outcomes for what was not synced; and again at changes that the recovery makes, each of them in the long run.
 //
 // The checkpoint of leader epochs is among what has to be whole (KAFKA-16541).
 func TestCrashAtEveryChange(t *testing.T) {
-	seeds, steps := uint64(12), 50
+	seeds, steps, twice := uint64(12), 50, twice{stride: 5}
 	if testing.Short() {
-		seeds, steps = 3, 25
+		seeds, steps, twice.stride = 3, 25, 11
 	}
-	points := 0
 	for seed := range seeds {
 		_, changes, err := trace(seed, steps, 1<<30)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for n := range changes {
+			w, _, err := trace(seed, steps, n)
+			if err != nil {
+				t.Fatal(err)
+			}
 			for _, s := range survivals() {
-				points++
-				if err := crashAt(seed, steps, n, s.keep, s.seed); err != nil {
-					t.Fatalf("trace %d, change %d of %d, %+v: %v", seed, n, changes, s, err)
+				if err := twice.crash(w, s, (*world).goOn); err != nil {
+					t.Fatalf("trace %d, change %d of %d, %v", seed, n, changes, err)
 				}
 			}
 		}
 	}
-	t.Logf("%d crashes", points)
+	t.Logf("%d crashes, %d of them in a recovery", twice.crashes+twice.inRecovery, twice.inRecovery)
+}
+
+// goOn checks a log that has been recovered, and uses it.
+func (w *world) goOn(s survival) error {
+	pick := seeded(s.seed + 100)
+	if err := w.check(pick); err != nil {
+		return fmt.Errorf("after the recovery: %w", err)
+	}
+	for range 6 {
+		if name, err := w.step(pick); err != nil {
+			return fmt.Errorf("%s after the recovery: %w", name, err)
+		}
+	}
+	return w.check(pick)
+}
+
+// twice loses the power a second time, in the recovery from the first.
+type twice struct {
+	stride              int // between the changes of recoveries at which it does
+	crashes, inRecovery int
+}
+
+// crash loses the power of w, which stays as it is, and again at changes of the recovery, with an outcome that is another each time.
+// A recovery that was cut short ends like one that was not (L3). then says what else is to hold after the last one.
+func (c *twice) crash(w *world, s survival, then func(*world, survival) error) error {
+	once := w.after(s)
+	var changes *int
+	once.fs.Hook, changes = powerLoss(1 << 30)
+	if err := once.recover(s.keep == memfs.All); err != nil {
+		return fmt.Errorf("%v: %w", s, err)
+	}
+	once.fs.Hook = nil
+	want := once.known()
+	c.crashes++
+	if err := then(once, s); err != nil {
+		return fmt.Errorf("%v: %w", s, err)
+	}
+	list := survivals()
+	for m := c.crashes % c.stride; m < *changes; m += c.stride {
+		c.inRecovery++
+		second := list[c.inRecovery%len(list)]
+		if err := crashInRecovery(w.after(s), s, m, second, want); err != nil {
+			return fmt.Errorf("%v, and change %d of the recovery, %v: %w", s, m, second, err)
+		}
+	}
+	return nil
+}
+
+func crashInRecovery(w *world, first survival, m int, second survival, want string) error {
+	w.fs.Hook, _ = powerLoss(m)
+	killed := first.keep == memfs.All
+	if err := w.recover(killed); !errors.Is(err, errPower) {
+		return fmt.Errorf("no crash: %w", err)
+	}
+	w = w.after(second)
+	if err := w.recover(killed && second.keep == memfs.All); err != nil {
+		return err
+	}
+	if got := w.known(); got != want {
+		return fmt.Errorf("it has %s, and without the second crash %s", got, want)
+	}
+	return w.check(seeded(second.seed))
+}
+
+// known is what a recovery finds out. Where all records are lost and the log begins anew, what is left of its producers is by luck.
+func (w *world) known() string {
+	l := w.log
+	aborted, err := l.AbortedIn(l.Start(), l.End())
+	known := fmt.Sprintf("[%d, %d) segments %v epoch %d aborted %+v %v", l.Start(), l.End(), l.Segments(), l.LatestEpoch(), aborted, err)
+	if l.Start() < l.End() {
+		known += fmt.Sprintf(" producers %+v", l.Producers())
+	}
+	return known
 }
 
 // TestCrashInSweep loses the power while several segments are deleted: what is left has no gap, which a recovery would
@@ -135,31 +212,39 @@ func TestCrashInSweep(t *testing.T) {
 	}
 }
 
-func crashAt(seed uint64, steps, n int, keep memfs.Keep, chance uint64) error {
-	w, _, err := trace(seed, steps, n)
-	if err != nil {
-		return err
+// A segment is believed once its indexes are there, so what was aborted in it has to be known durably before: the readers of a
+// log that was recovered twice would be given it (L-29).
+func TestCrashWhileIndexesAreRebuilt(t *testing.T) {
+	c := DefaultConfig()
+	c.SegmentBytes = 300
+	w := newWorld(c)
+	if err := w.begin(false); err != nil {
+		t.Fatal(err)
 	}
-	// A second crash, in the midst of the recovery from the first.
-	fs := w.fs.Crash(keep, chance)
-	hook, _ := powerLoss(int(seed+uint64(n)) % 7)
-	fs.Hook = hook
-	w.fs = fs
-	w.opt.Outage = Rebooted
-	if err := w.begin(false); err != nil && !errors.Is(err, errPower) {
-		return fmt.Errorf("recovery with a crash: %w", err)
+	as := func(producer int) chooser {
+		return func(label string, _ int) int { return map[string]int{"producer": producer, "size": 100}[label] }
 	}
-	if err := w.crash(keep, chance+1); err != nil {
-		return err
+	err := errors.Join(w.append(as(4)), w.endTransaction(producers[4], false))
+	for range 4 {
+		err = errors.Join(err, w.append(as(0)))
 	}
-	pick := seeded(seed + 100)
-	if err := w.check(pick); err != nil {
-		return fmt.Errorf("after the recovery: %w", err)
+	if err = errors.Join(err, w.flush(nil)); err != nil {
+		t.Fatal(err)
 	}
-	for range 6 {
-		if name, err := w.step(pick); err != nil {
-			return fmt.Errorf("%s after the recovery: %w", name, err)
+	w.point = w.log.RecoveryPoint()
+	if list, err := w.log.AbortedIn(0, w.end()); err != nil || len(list) != 1 || len(w.log.Segments()) < 3 {
+		t.Fatalf("aborted: %+v %v", list, err)
+	}
+	if err := errors.Join(w.fs.Remove(dir+"00000000000000000000.index"), w.fs.SyncDir(dir)); err != nil {
+		t.Fatal(err)
+	}
+	twice := twice{stride: 1}
+	for _, s := range survivals() {
+		if err := twice.crash(w, s, (*world).goOn); err != nil {
+			t.Fatal(err)
 		}
 	}
-	return w.check(pick)
+	if twice.inRecovery < 100 {
+		t.Errorf("%d crashes in a recovery are too few to prove anything", twice.inRecovery)
+	}
 }

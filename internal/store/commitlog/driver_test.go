@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -66,11 +67,25 @@ var codecs record.Codecs // for all worlds: a compressor is large
 
 func newWorld(c Config) *world {
 	w := &world{fs: memfs.New(), codecs: &codecs, now: time.UnixMilli(1_000_000), seq: map[moldau.ProducerID]moldau.Sequence{}, open: map[moldau.ProducerID]bool{}}
-	w.fs.Now = func() time.Time { return w.now }
-	w.opt = Options{
-		Now: func() time.Time { return w.now }, Dir: "/data/pageviews-0", Partition: topic, TopicID: moldau.TopicID{1}, Config: c,
-	}
+	w.opt = Options{Dir: "/data/pageviews-0", Partition: topic, TopicID: moldau.TopicID{1}, Config: c}
+	w.tell()
 	return w
+}
+
+// tell makes the time of w that of its files and its log.
+func (w *world) tell() {
+	w.opt.Now = func() time.Time { return w.now }
+	w.fs.Now = w.opt.Now
+}
+
+// after is w as it is after a crash, before its log is opened again; w stays as it is.
+func (w *world) after(s survival) *world {
+	c := *w
+	c.fs = w.fs.Crash(s.keep, s.seed)
+	c.entries, c.before, c.carried = slices.Clone(w.entries), slices.Clone(w.before), slices.Clone(w.carried)
+	c.seq, c.open = maps.Clone(w.seq), maps.Clone(w.open)
+	c.tell()
+	return &c
 }
 
 // start opens the log with what the caller has checkpointed.
@@ -396,15 +411,20 @@ func (w *world) reopen(chooser) error {
 	return nil
 }
 
-// crash goes on with what a crash leaves: a prefix of the naive log that has all that is durable.
+// crash goes on with what a crash leaves; where that is everything, it was the end of the process.
 func (w *world) crash(keep memfs.Keep, seed uint64) error {
+	w.fs = w.fs.Crash(keep, seed)
+	return w.recover(keep == memfs.All)
+}
+
+// recover opens the log after a crash: it is a prefix of the naive log that has all that is durable.
+func (w *world) recover(killed bool) error {
 	var first moldau.Offset
 	if w.log != nil {
 		first = w.log.Segments()[0].Base
 	}
-	w.fs = w.fs.Crash(keep, seed)
 	w.opt.Outage = Rebooted
-	if keep == memfs.All {
+	if killed {
 		w.opt.Outage = Killed
 	}
 	if err := w.begin(false); err != nil {
@@ -418,7 +438,7 @@ func (w *world) crash(keep memfs.Keep, seed uint64) error {
 	if end < w.durable {
 		return fmt.Errorf("the log ends at %d, and %d was durable: %+v", end, w.durable, w.log.Recovery())
 	}
-	if keep == memfs.All && end != w.end() && end >= w.durable && !w.truncating {
+	if killed && end != w.end() && end >= w.durable && !w.truncating {
 		return fmt.Errorf("the log ends at %d after a kill, want %d: %+v", end, w.end(), w.log.Recovery())
 	}
 	if segs := w.log.Segments(); len(segs) == 1 && segs[0].Bytes == 0 && end == w.start {

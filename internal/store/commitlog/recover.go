@@ -55,6 +55,7 @@ type recoverer struct {
 	epoch     moldau.LeaderEpoch // of the last batch scanned
 	epochs    []epochStart       // changes of epoch met by the scan
 	untrusted moldau.Offset      // base of the first segment whose indexes were built anew
+	rebuilt   []*segment         // believed, with indexes in memory that are built anew
 	reason    string             // why the scan ended, without the place
 	report    Recovery
 }
@@ -108,6 +109,9 @@ func (r *recoverer) run() error {
 		return err
 	}
 	if err := r.recoverProducers(start, end); err != nil {
+		return err
+	}
+	if err := r.saveRebuilt(); err != nil {
 		return err
 	}
 	switch {
@@ -288,14 +292,39 @@ func (r *recoverer) believe(i int, next moldau.Offset) (bool, error) {
 		return false, r.breakAt(i, at, behind.found)
 	}
 	r.note("the indexes of segment %d were built anew: %v", s.base, err)
-	// The segment is believed at the next start too, so its new indexes have to be durable, and whole at any time.
-	s.addTime()
-	if err := errors.Join(s.offsets.replace(s.fsys), s.times.replace(s.fsys)); err != nil {
-		return false, fmt.Errorf("write the indexes of segment %d: %w", s.base, err)
+	s.next = next
+	r.rebuilt = append(r.rebuilt, s)
+	return true, nil
+}
+
+// saveRebuilt writes the indexes of the segments that believe had to read. They are believed at the next start, so it has to
+// find these durable and whole, and before them the transaction indexes that were built anew on the way: until the indexes are there,
+// a start reads the segment again. In a damaged log they stay in memory.
+func (r *recoverer) saveRebuilt() error {
+	if len(r.rebuilt) == 0 || r.l.damage != nil {
+		return nil
 	}
-	s.indexSaved = true
-	s.indexSynced.Store(true)
-	return true, s.seal(next, s.size)
+	for _, s := range r.segs {
+		if err := s.syncAborted(); err != nil {
+			return err
+		}
+	}
+	if err := r.l.fsys.SyncDir(r.l.dir); err != nil {
+		return err
+	}
+	for _, s := range r.rebuilt {
+		if !slices.Contains(r.segs, s) {
+			continue // the log has begun anew
+		}
+		s.addTime()
+		if err := errors.Join(s.offsets.replace(s.fsys), s.times.replace(s.fsys)); err != nil {
+			return fmt.Errorf("write the indexes of segment %d: %w", s.base, err)
+		}
+		s.indexSaved = true
+		s.indexSynced.Store(true)
+		s.dropIndexes(s.next, s.size)
+	}
+	return nil
 }
 
 // checkLastBatches walks the headers from the one that e, the last entry of the index of s, points to; s is sealed. They have to lead to the end of
