@@ -2,11 +2,13 @@ package api
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/moldau/moldau"
+	"github.com/moldau/moldau/internal/core/group"
 	"github.com/moldau/moldau/internal/core/rsm"
 	"github.com/moldau/moldau/internal/core/txn"
 	"github.com/moldau/moldau/internal/proto/record"
@@ -27,7 +29,7 @@ func newTransactional(t *testing.T) *transactionalClient {
 	return x
 }
 
-// find has the coordinators' topics made.
+// find has the coordinators' topics made, and waits until they are loaded.
 func (x *transactionalClient) find() {
 	x.t.Helper()
 	for _, kind := range []int8{txnCoordinator, groupCoordinator} {
@@ -36,6 +38,8 @@ func (x *transactionalClient) find() {
 		if r := call[*kmsg.FindCoordinatorResponse](x.harness, req, 4); r.Coordinators[0].ErrorCode != 0 || r.Coordinators[0].NodeID != 1 {
 			x.t.Fatalf("the coordinator of kind %d is %+v", kind, r.Coordinators[0])
 		}
+	}
+	for x.Groups.Each(func(int32, *group.Groups) {})+x.Transactions.Each(func(int32, *txn.Transactions) {}) > 0 {
 	}
 }
 
@@ -175,6 +179,13 @@ func (x *transactionalClient) read(index int32) (values []string, stable int64) 
 	return values, r.LastStableOffset
 }
 
+func (x *transactionalClient) described() kmsg.DescribeTransactionsResponseTransactionState {
+	x.t.Helper()
+	req := kmsg.NewPtrDescribeTransactionsRequest()
+	req.TransactionalIDs = []string{"x"}
+	return call[*kmsg.DescribeTransactionsResponse](x.harness, req, 0).TransactionStates[0]
+}
+
 func (x *transactionalClient) want(what string, got, want moldau.Code) {
 	x.t.Helper()
 	if got != want {
@@ -257,6 +268,8 @@ func TestOffsetsWithinTransactions(t *testing.T) {
 	}
 	x.want("end", x.end(false, 5), moldau.None)
 
+	for strings.HasPrefix(x.described().State, "Prepare") { // until the markers are written
+	}
 	x.want("offsets that were not announced", x.commit(7, 3), moldau.InvalidTxnState)
 	add := kmsg.NewPtrAddOffsetsToTxnRequest()
 	add.TransactionalID, add.Group, add.ProducerID, add.ProducerEpoch = "x", "g", int64(x.ID), int16(x.Epoch)
@@ -298,16 +311,11 @@ func TestOperators(t *testing.T) {
 	x.withhold = func(*txn.Markers) bool { return true }
 	x.want("init", x.init(rsm.NoProducer()), moldau.None)
 	x.want("produce", x.send(0, "a", 12), moldau.None)
-	described := func() kmsg.DescribeTransactionsResponseTransactionState {
-		req := kmsg.NewPtrDescribeTransactionsRequest()
-		req.TransactionalIDs = []string{"x"}
-		return call[*kmsg.DescribeTransactionsResponse](x.harness, req, 0).TransactionStates[0]
-	}
-	if d := described(); d.State != "Ongoing" || len(d.Topics) != 1 || d.ProducerID != int64(x.ID) || d.TimeoutMillis != 60_000 {
+	if d := x.described(); d.State != "Ongoing" || len(d.Topics) != 1 || d.ProducerID != int64(x.ID) || d.TimeoutMillis != 60_000 {
 		t.Errorf("described as %+v", d)
 	}
 	x.want("end", x.end(true, 5), moldau.None)
-	if d := described(); d.State != "PrepareCommit" {
+	if d := x.described(); d.State != "PrepareCommit" {
 		t.Errorf("described as %+v", d)
 	}
 	listed := func(pattern string, states ...string) int {
