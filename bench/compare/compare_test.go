@@ -7,7 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/moldau/moldau/bench/subject"
 )
 
 func TestBarsName(t *testing.T) {
@@ -93,31 +94,8 @@ func TestFloorAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, w := range workloads {
-		if w.suits(&subject{name: "floor"}) != slices.ContainsFunc(r.Rows, func(x *row) bool { return x.Workload == w.name && len(x.Samples["floor"]) == 1 }) {
+		if w.suits(&subject.Subject{Name: "floor"}) != slices.ContainsFunc(r.Rows, func(x *row) bool { return x.Workload == w.name && len(x.Samples["floor"]) == 1 }) {
 			t.Errorf("%s: measured, or not, against its suit", w.name)
 		}
 	}
-}
-
-func TestCPUTime(t *testing.T) {
-	if _, err := os.Stat("/proc/self/stat"); err != nil {
-		t.Skip("CPU times come from /proc")
-	}
-	before, err := cpuTime(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
-	x := 0
-	for begun := time.Now(); time.Since(begun) < 2*time.Second; { // until the kernel has charged some of it
-		for i := range 1 << 20 {
-			x += i
-		}
-		if after, err := cpuTime(os.Getpid()); err != nil || after-before >= 50*time.Millisecond {
-			if err != nil {
-				t.Error(err)
-			}
-			return
-		}
-	}
-	t.Errorf("two seconds of work (%d) cost no CPU time", x)
 }

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/moldau/moldau/bench/subject"
 )
 
 const usage = `compare measures Moldau beside Apache Kafka and the floor, and prints how they relate.
@@ -139,15 +141,15 @@ func measure(ctx context.Context, o *options, progress io.Writer) (*result, erro
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	var subjects []*subject
+	var subjects []*subject.Subject
 	defer func() {
 		for _, s := range subjects {
-			s.stop()
+			s.Stop()
 		}
 	}()
 	for _, name := range strings.Split(o.only, ",") {
 		fmt.Fprintf(progress, "starting %s\n", name)
-		s, err := start(ctx, name, o, dir)
+		s, err := subject.Start(ctx, name, subject.Options{Moldau: o.moldau, Heap: o.heap}, dir)
 		if err != nil {
 			return nil, fmt.Errorf("start %s: %w", name, err)
 		}
@@ -166,12 +168,12 @@ func measure(ctx context.Context, o *options, progress io.Writer) (*result, erro
 				}
 				m, err := w.measure(ctx, s, o, rep)
 				if err != nil {
-					return nil, fmt.Errorf("%s on %s: %w", w.name, s.name, err)
+					return nil, fmt.Errorf("%s on %s: %w", w.name, s.Name, err)
 				}
 				done++
 				r.add(w, s, m)
 				fmt.Fprintf(progress, "[%d/%d %s] %s on %s, %d of %d: %s\n", done, runs, time.Since(begun).Round(time.Second),
-					w.name, s.name, rep+1, o.reps, m.String())
+					w.name, s.Name, rep+1, o.reps, m.String())
 			}
 		}
 	}

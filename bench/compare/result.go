@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/moldau/moldau/bench/subject"
 )
 
 // bar is what Moldau has to reach: its metric at most (or, for a rate, at least) factor times that of another.
@@ -64,24 +66,24 @@ type result struct {
 	Rows     []*row   `json:"rows"`
 }
 
-func newResult(o *options, subjects []*subject) *result {
+func newResult(o *options, subjects []*subject.Subject) *result {
 	r := &result{CPUs: runtime.NumCPU(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Heap: o.heap, Reps: o.reps}
 	for _, s := range subjects {
-		r.Subjects = append(r.Subjects, s.name)
+		r.Subjects = append(r.Subjects, s.Name)
 	}
 	return r
 }
 
-func (r *result) add(w workload, s *subject, m *measurement) {
+func (r *result) add(w workload, s *subject.Subject, m *measurement) {
 	for _, x := range w.metrics {
-		r.addSample(w.name, w.title, x.name, x.unit, s.name, x.of(m))
+		r.addSample(w.name, w.title, x.name, x.unit, s.Name, x.of(m))
 	}
 }
 
-func (r *result) addMemory(s *subject) error {
-	peak, err := memoryPeak(s.pid)
+func (r *result) addMemory(s *subject.Subject) error {
+	peak, err := s.MemoryPeak()
 	if err == nil {
-		r.addSample(memory, "resident at its highest, under all of the above", "peak", "MiB", s.name, float64(peak)/(1<<20))
+		r.addSample(memory, "resident at its highest, under all of the above", "peak", "MiB", s.Name, float64(peak)/(1<<20))
 	}
 	return err
 }

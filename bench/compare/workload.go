@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/moldau/moldau/bench/load"
+	"github.com/moldau/moldau/bench/subject"
 	"github.com/moldau/moldau/examples/pageviews"
 )
 
@@ -78,7 +79,7 @@ func (m *measurement) String() string {
 }
 
 // measure runs the workload once on s; before the first repetition it warms s up.
-func (w workload) measure(ctx context.Context, s *subject, o *options, rep int) (*measurement, error) {
+func (w workload) measure(ctx context.Context, s *subject.Subject, o *options, rep int) (*measurement, error) {
 	topic := fmt.Sprintf("%s-%d", w.name, rep)
 	partitions, config := 1, map[string]string{"retention.ms": "-1"} // nothing but the load
 	switch l := w.spec.(type) {
@@ -90,7 +91,7 @@ func (w workload) measure(ctx context.Context, s *subject, o *options, rep int) 
 	if w.synced() {
 		config["flush.messages"] = "1"
 	}
-	if err := s.cluster.CreateTopic(ctx, topic, partitions, config); err != nil {
+	if err := s.Cluster.CreateTopic(ctx, topic, partitions, config); err != nil {
 		return nil, err
 	}
 	run, err := w.prepare(ctx, s, o, topic)
@@ -103,7 +104,7 @@ func (w workload) measure(ctx context.Context, s *subject, o *options, rep int) 
 		}
 	}
 	settle()
-	before, err := cpuTime(s.pid)
+	before, err := s.CPUTime()
 	if err != nil {
 		return nil, err
 	}
@@ -111,16 +112,16 @@ func (w workload) measure(ctx context.Context, s *subject, o *options, rep int) 
 	if err != nil {
 		return nil, err
 	}
-	after, err := cpuTime(s.pid)
+	after, err := s.CPUTime()
 	if err != nil {
 		return nil, err
 	}
-	return &measurement{*report, after - before}, s.cluster.DeleteTopic(ctx, topic)
+	return &measurement{*report, after - before}, s.Cluster.DeleteTopic(ctx, topic)
 }
 
 // suits reports whether s can be measured by the workload: the floor syncs nothing.
-func (w workload) suits(s *subject) bool {
-	return !w.synced() || s.name != "floor"
+func (w workload) suits(s *subject.Subject) bool {
+	return !w.synced() || s.Name != "floor"
 }
 
 // synced reports whether every acknowledgement waits for the disk.
@@ -135,19 +136,19 @@ func (w workload) synced() bool {
 }
 
 // prepare returns what runs the workload: for so long, or to its end with 0.
-func (w workload) prepare(ctx context.Context, s *subject, o *options, topic string) (func(d time.Duration) (*load.Report, error), error) {
+func (w workload) prepare(ctx context.Context, s *subject.Subject, o *options, topic string) (func(d time.Duration) (*load.Report, error), error) {
 	switch l := w.spec.(type) {
 	case produceLoad:
 		batch, err := kibibytes(l.codec)
 		return func(d time.Duration) (*load.Report, error) {
-			return s.cluster.Produce(ctx, l.produce(o, topic, batch, d))
+			return s.Cluster.Produce(ctx, l.produce(o, topic, batch, d))
 		}, err
 	case fetchLoad:
 		batch, err := kibibytes("none")
 		if err != nil {
 			return nil, err
 		}
-		if _, err := s.cluster.Produce(ctx, produceLoad{1, 1, "none", false}.produce(o, topic, batch, 0)); err != nil {
+		if _, err := s.Cluster.Produce(ctx, produceLoad{1, 1, "none", false}.produce(o, topic, batch, 0)); err != nil {
 			return nil, err
 		}
 		return func(d time.Duration) (*load.Report, error) {
@@ -155,7 +156,7 @@ func (w workload) prepare(ctx context.Context, s *subject, o *options, topic str
 			if d > 0 {
 				c.Passes = 0
 			}
-			return s.cluster.Consume(ctx, c)
+			return s.Cluster.Consume(ctx, c)
 		}, nil
 	case acksLoad:
 		batch, err := load.NewBatch(1, 100, 0, "none", fill())
@@ -164,7 +165,7 @@ func (w workload) prepare(ctx context.Context, s *subject, o *options, topic str
 			if d == 0 {
 				p.Duration = time.Duration(o.seconds) * time.Second
 			}
-			return s.cluster.Produce(ctx, p)
+			return s.Cluster.Produce(ctx, p)
 		}, err
 	case endToEndLoad:
 		return func(d time.Duration) (*load.Report, error) {
@@ -172,7 +173,7 @@ func (w workload) prepare(ctx context.Context, s *subject, o *options, topic str
 			if d == 0 {
 				e.Duration = time.Duration(o.seconds) * time.Second
 			}
-			return s.cluster.EndToEnd(ctx, e)
+			return s.Cluster.EndToEnd(ctx, e)
 		}, nil
 	}
 	return nil, fmt.Errorf("no workload is described by %T", w.spec)

@@ -1,4 +1,4 @@
-package main
+package subject
 
 import (
 	"bytes"
@@ -11,7 +11,9 @@ import (
 // clockTick is the unit of times in /proc, the same on every Linux of today.
 const clockTick = 10 * time.Millisecond
 
-// cpuTime is the user and system time that a process has used so far, in steps of 10 ms; it needs Linux.
+// CPUTime is the user and system time that the broker has used so far, in steps of 10 ms; it needs Linux.
+func (s *Subject) CPUTime() (time.Duration, error) { return cpuTime(s.PID) }
+
 func cpuTime(pid int) (time.Duration, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -30,7 +32,9 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(user+system) * clockTick, nil
 }
 
-// memoryPeak is the most memory that a process has had resident, in bytes; it needs Linux.
+// MemoryPeak is the most memory that the broker has had resident, in bytes; it needs Linux.
+func (s *Subject) MemoryPeak() (int64, error) { return memoryPeak(s.PID) }
+
 func memoryPeak(pid int) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

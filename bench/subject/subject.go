@@ -1,4 +1,5 @@
-package main
+// Package subject starts the brokers that are measured side by side: Moldau, Apache Kafka and the floor.
+package subject
 
 import (
 	"bufio"
@@ -19,17 +20,24 @@ import (
 	"github.com/moldau/moldau/bench/load"
 )
 
-// subject is a broker that is measured.
-type subject struct {
-	name    string
-	cluster load.Cluster
-	pid     int // of the broker itself
+// Subject is a broker that is measured.
+type Subject struct {
+	Name    string
+	Cluster load.Cluster
+	PID     int    // of the broker itself
+	Dir     string // above its data
 	command *exec.Cmd
 	exited  chan struct{}
 }
 
-// start runs a subject with its data below dir and waits until it answers.
-func start(ctx context.Context, name string, o *options, dir string) (*subject, error) {
+// Options say how subjects are to run.
+type Options struct {
+	Moldau string // the binary
+	Heap   string // Kafka's Java heap
+}
+
+// Start runs a subject with its data in a folder of dir and waits until it answers. The caller stops it.
+func Start(ctx context.Context, name string, o Options, dir string) (*Subject, error) {
 	dir = filepath.Join(dir, name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -39,13 +47,13 @@ func start(ctx context.Context, name string, o *options, dir string) (*subject, 
 		return nil, err
 	}
 	address := "127.0.0.1:" + port
-	s := &subject{name: name, cluster: load.Cluster{Address: address}, exited: make(chan struct{})}
+	s := &Subject{Name: name, Cluster: load.Cluster{Address: address}, Dir: dir, exited: make(chan struct{})}
 	switch name {
 	case "moldau":
-		if _, err := os.Stat(o.moldau); err != nil {
-			return nil, fmt.Errorf("there is no binary %s: run make build first, or name another by -moldau", o.moldau)
+		if _, err := os.Stat(o.Moldau); err != nil {
+			return nil, fmt.Errorf("there is no binary %s: run make build first, or name another by -moldau", o.Moldau)
 		}
-		s.command = exec.Command(o.moldau, "serve", "--set", "listeners=PLAINTEXT://"+address, "--set", "log.dirs="+filepath.Join(dir, "data"),
+		s.command = exec.Command(o.Moldau, "serve", "--set", "listeners=PLAINTEXT://"+address, "--set", "log.dirs="+filepath.Join(dir, "data"),
 			"--set", "moldau.http.listener=")
 		// Without MOLDAU_*, which would be taken for configuration.
 		s.command.Env = slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "MOLDAU_") })
@@ -54,7 +62,7 @@ func start(ctx context.Context, name string, o *options, dir string) (*subject, 
 		if err != nil {
 			return nil, err
 		}
-		s.command = exec.Command(binary, "-dir", dir, "-port", port, "-heap", o.heap, "log.segment.delete.delay.ms=1000")
+		s.command = exec.Command(binary, "-dir", dir, "-port", port, "-heap", o.Heap, "log.segment.delete.delay.ms=1000")
 	case "floor":
 		binary, err := build(filepath.Join(dir, "floor"), ".", "./bench/floor")
 		if err != nil {
@@ -70,14 +78,14 @@ func start(ctx context.Context, name string, o *options, dir string) (*subject, 
 // startTimeout bounds the start of a broker; Kafka may have to be fetched first.
 const startTimeout = 5 * time.Minute
 
-func (s *subject) launch(ctx context.Context, dir string) error {
+func (s *Subject) launch(ctx context.Context, dir string) error {
 	log, err := os.Create(filepath.Join(dir, "output.log"))
 	if err != nil {
 		return err
 	}
 	s.command.Stderr = log
 	var ready io.Reader
-	if s.name == "kafka" { // whose process starts another, the broker
+	if s.Name == "kafka" { // whose process starts another, the broker
 		if ready, err = s.command.StdoutPipe(); err != nil {
 			return err
 		}
@@ -87,12 +95,12 @@ func (s *subject) launch(ctx context.Context, dir string) error {
 	if err := s.command.Start(); err != nil {
 		return err
 	}
-	s.pid = s.command.Process.Pid
+	s.PID = s.command.Process.Pid
 	if ready != nil {
 		line, _ := bufio.NewReader(ready).ReadString('\n')
 		f := strings.Fields(line)
 		if len(f) == 3 {
-			s.pid, err = strconv.Atoi(f[2])
+			s.PID, err = strconv.Atoi(f[2])
 		}
 		if len(f) != 3 || err != nil {
 			_ = s.command.Process.Kill() // it has failed already
@@ -114,16 +122,16 @@ func (s *subject) launch(ctx context.Context, dir string) error {
 		case <-ctx.Done():
 		}
 	}()
-	if err := s.cluster.Await(ctx); err != nil {
-		s.stop()
+	if err := s.Cluster.Await(ctx); err != nil {
+		s.Stop()
 		text, _ := os.ReadFile(log.Name())
 		return fmt.Errorf("%w; it says:\n%s", err, text)
 	}
 	return nil
 }
 
-// stop ends the process: by SIGTERM, which run-kafka passes on, and after a while by force.
-func (s *subject) stop() {
+// Stop ends the process: by SIGTERM, which run-kafka passes on, and after a while by force.
+func (s *Subject) Stop() {
 	_ = s.command.Process.Signal(syscall.SIGTERM) // one that has gone has stopped
 	select {
 	case <-s.exited:
