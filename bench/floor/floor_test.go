@@ -141,6 +141,45 @@ func TestEndToEnd(t *testing.T) {
 	}
 }
 
+// A run that is stopped has received what it has sent.
+func TestEndToEndIsStopped(t *testing.T) {
+	c := startFloor(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	const enough = 300
+	stop, meter := make(chan struct{}), &load.Meter{}
+	go func() { // ends with enough records, or with ctx
+		defer close(stop)
+		for meter.Records() < enough && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	r, err := c.EndToEnd(ctx, load.EndToEndSpec{Topic: "t", Rate: 5000, Duration: time.Hour, Stop: stop, Meter: meter})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Records < enough || r.Records != meter.Records() || r.Latency.Count() != uint64(r.Records) {
+		t.Errorf("%d records received, %d of them measured", r.Records, r.Latency.Count())
+	}
+}
+
+// A client reads at its rate, and all of it.
+func TestConsumeAtARate(t *testing.T) {
+	c := startFloor(t)
+	spec := load.ProduceSpec{Topic: "t", Requests: 32, Acks: -1, Batch: batch(t, 0, 1024, 65536, "none")}
+	if _, err := c.Produce(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	want := int64(32 * spec.Batch.Plain)
+	r, err := c.Consume(t.Context(), load.ConsumeSpec{Topic: "t", PartitionBytes: 1 << 17, Rate: float64(10 * want)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Bytes != want || r.Elapsed < 100*time.Millisecond {
+		t.Errorf("%d of %d bytes in %v, which should take 100ms", r.Bytes, want, r.Elapsed)
+	}
+}
+
 func TestFloorRefusesABrokenBatch(t *testing.T) {
 	c := startFloor(t)
 	b := batch(t, 3, 10, 0, "none")

@@ -19,6 +19,8 @@ type ConsumeSpec struct {
 	Passes int
 	// Duration, when given, ends the run earlier, or with Passes 0 is what ends it.
 	Duration time.Duration
+	// Rate is how many bytes a second each client reads at most; 0 means as fast as they come.
+	Rate float64
 	// PartitionBytes is how much a response may hold of one partition; default 1 MiB, as with Java clients.
 	PartitionBytes int32
 	Meter          *Meter
@@ -94,6 +96,7 @@ func consumeOnce(conn *Conn, s ConsumeSpec, partitions []int32, report *Report, 
 		s.PartitionBytes = 1 << 20
 	}
 	f := newFetcher(conn, s.Topic, from, end, s.PartitionBytes)
+	start, earlier := time.Now(), report.Bytes
 	for len(f.at) > 0 && !over() {
 		begun := time.Now()
 		records, size := 0, 0
@@ -110,6 +113,9 @@ func consumeOnce(conn *Conn, s ConsumeSpec, partitions []int32, report *Report, 
 		report.Records += int64(records)
 		report.Bytes += int64(size)
 		s.Meter.add(records, size)
+		if s.Rate > 0 {
+			time.Sleep(time.Until(start.Add(time.Duration(float64(report.Bytes-earlier) / s.Rate * float64(time.Second)))))
+		}
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -23,7 +24,9 @@ type EndToEndSpec struct {
 	Duration time.Duration
 	// Ignore is how much of the beginning is left out of the latencies.
 	Ignore time.Duration
-	Meter  *Meter
+	// Stop, when closed, ends the run before Duration has passed: nothing more is sent, and what was sent is awaited.
+	Stop  <-chan struct{}
+	Meter *Meter
 }
 
 // A value begins with the identity of the run, the number of the record and when it was due, in nanoseconds from the
@@ -33,13 +36,13 @@ const (
 	valueMarked = runLen + 8 + 8
 )
 
-// endToEnd is the state that sender and consumer of one run share; it does not change while they run.
+// endToEnd is the state that sender and consumer of one run share.
 type endToEnd struct {
 	spec    EndToEndSpec
 	run     [runLen]byte
 	start   time.Time
-	batches int64
-	each    int // records in a batch
+	batches atomic.Int64 // to be sent; fewer from when the run is stopped
+	each    int          // records in a batch
 }
 
 // inFlightMax is how many unanswered batches the sender allows, as Java clients do.
@@ -60,7 +63,8 @@ func (c Cluster) EndToEnd(ctx context.Context, s EndToEndSpec) (*Report, error) 
 	if err != nil {
 		return &Report{}, err
 	}
-	e := &endToEnd{spec: s, each: each, batches: int64(s.Duration / s.Tick)}
+	e := &endToEnd{spec: s, each: each}
+	e.batches.Store(int64(s.Duration / s.Tick))
 	_, _ = rand.Read(e.run[:]) // crypto/rand.Read never fails
 	sender, err := c.Connect(ctx, leaders[0])
 	if err != nil {
@@ -84,7 +88,7 @@ func (c Cluster) EndToEnd(ctx context.Context, s EndToEndSpec) (*Report, error) 
 	// The consumer's first request is on its way before the first record is due.
 	e.start = time.Now().Add(100 * time.Millisecond)
 	sent := make(chan error, 1)
-	go func() { sent <- e.send(ctx, sender) }() // ends after batches, or when the connection is closed
+	go func() { sent <- e.send(ctx, sender) }() // ends after the batches, or when the connection is closed
 	report, err := e.consume(newFetcher(consumer, s.Topic, from, nil, 1<<20), sent)
 	if err != nil {
 		return report, fmt.Errorf("end to end through %s: %w", s.Topic, err)
@@ -97,37 +101,61 @@ func (e *endToEnd) send(ctx context.Context, conn *Conn) error {
 	keepTime()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	window := make(chan struct{}, inFlightMax)
+	window := make(chan struct{}, inFlightMax-1) // and one whose answer is awaited
 	answered := make(chan error, 1)
 	first := conn.next + 1
 	version := conn.version((&kmsg.ProduceRequest{}).Key(), produceVersionMax)
-	go func() { // ends after batches or with the connection
+	go func() { // ends when the window is closed, or with the connection
 		defer cancel()
 		answered <- e.answers(conn, first, version, window)
 	}()
-	due := pace{start: e.start, every: e.spec.Tick}
-	var out []byte
-	for n := range e.batches {
-		due.wait(ctx)
-		select {
-		case window <- struct{}{}:
-		case <-ctx.Done():
-			return <-answered
-		}
-		conn.next++
-		out = conn.format.AppendRequest(out[:0], e.request(version, n), conn.next)
-		if _, err := conn.Write(out); err != nil {
-			_ = conn.SetDeadline(time.Unix(1, 0)) // so that answers ends too
-			<-answered
-			return fmt.Errorf("send Produce to %s: %w", conn.address, err)
-		}
+	err := e.requests(ctx, conn, version, window)
+	close(window)
+	if err != nil {
+		_ = conn.SetDeadline(time.Unix(1, 0)) // so that answers ends too
+		<-answered
+		return err
 	}
 	return <-answered
 }
 
-func (e *endToEnd) answers(conn *Conn, id int32, version int16, window chan struct{}) error {
+// requests sends a request for each batch when it is due, until the last, the stop of the run or the end of ctx.
+func (e *endToEnd) requests(ctx context.Context, conn *Conn, version int16, window chan<- struct{}) error {
+	due := pace{start: e.start, every: e.spec.Tick}
+	var out []byte
+	for n := range e.batches.Load() {
+		due.wait(ctx)
+		if e.stopped() {
+			e.batches.Store(n)
+			return nil
+		}
+		select {
+		case window <- struct{}{}:
+		case <-ctx.Done():
+			return nil // who ended it knows why
+		}
+		conn.next++
+		out = conn.format.AppendRequest(out[:0], e.request(version, n), conn.next)
+		if _, err := conn.Write(out); err != nil {
+			return fmt.Errorf("send Produce to %s: %w", conn.address, err)
+		}
+	}
+	return nil
+}
+
+func (e *endToEnd) stopped() bool {
+	select {
+	case <-e.spec.Stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// answers reads the answer to each request that is in the window, until that is closed.
+func (e *endToEnd) answers(conn *Conn, id int32, version int16, window <-chan struct{}) error {
 	answer := kmsg.ProduceResponse{Version: version}
-	for range e.batches {
+	for range window {
 		if err := conn.receive(id, &answer); err != nil {
 			return err
 		}
@@ -139,7 +167,6 @@ func (e *endToEnd) answers(conn *Conn, id int32, version int16, window chan stru
 			}
 		}
 		id++
-		<-window
 	}
 	return nil
 }
@@ -172,9 +199,13 @@ func (e *endToEnd) request(version int16, n int64) *kmsg.ProduceRequest {
 func (e *endToEnd) consume(f *fetcher, sent <-chan error) (*Report, error) {
 	report := &Report{}
 	var next uint64
-	total := uint64(e.batches) * uint64(e.each)
-	for next < total {
-		if late := time.Since(e.start) - e.spec.Duration; late > patience {
+	for {
+		batches := e.batches.Load()
+		total := uint64(batches) * uint64(e.each)
+		if next >= total {
+			break
+		}
+		if late := time.Since(e.start) - time.Duration(batches)*e.spec.Tick; late > patience {
 			return report, fmt.Errorf("%d of %d records have not come %v after the last was due", total-next, total, late.Round(time.Second))
 		}
 		err := f.fetch(func(batch []byte) error {
