@@ -10,6 +10,7 @@ import (
 	"github.com/moldau/moldau"
 	"github.com/moldau/moldau/internal/core/replica"
 	"github.com/moldau/moldau/internal/kit/env"
+	"github.com/moldau/moldau/internal/kit/must"
 	"github.com/moldau/moldau/internal/kit/plant"
 	"github.com/moldau/moldau/internal/store/commitlog"
 )
@@ -365,6 +366,9 @@ func (p *Partition) advanceLocked() news {
 	stable := hw
 	if first, open := p.log.Load().FirstUnstable(hw); open && first < hw {
 		stable = first
+	}
+	if start, end := p.log.Load().Start(), p.log.Load().End(); stable < start || hw > end {
+		must.True(false, "partition %v: log start %d ≤ last stable offset %d ≤ high watermark %d ≤ log end %d (R8)", p.Name, start, stable, hw, end)
 	}
 	moved := p.highWatermark.Swap(int64(hw)) != int64(hw)
 	moved = p.stable.Swap(int64(stable)) != int64(stable) || moved

@@ -44,6 +44,7 @@ type world struct {
 	codecs     *record.Codecs
 	entries    []entry // all that were appended and not truncated, deleted ones too
 	start      moldau.Offset
+	begun      moldau.Offset // the highest start that was seen
 	durable    moldau.Offset // what a Flush or a truncation has promised
 	point      moldau.Offset // the recovery point as the caller has checkpointed it
 	epoch      moldau.LeaderEpoch
@@ -64,6 +65,8 @@ type world struct {
 }
 
 var codecs record.Codecs // for all worlds: a compressor is large
+
+const codecCount = 4 // of what batches are compressed with
 
 func newWorld(c Config) *world {
 	w := &world{fs: memfs.New(), codecs: &codecs, now: time.UnixMilli(1_000_000), seq: map[moldau.ProducerID]moldau.Sequence{}, open: map[moldau.ProducerID]bool{}}
@@ -169,7 +172,7 @@ func (w *world) step(pick chooser) (string, error) {
 // build makes the next batch of producer id (none: -1).
 func (w *world) build(pick chooser, id moldau.ProducerID) entry {
 	b := record.NewBuilder(0)
-	b.Compression.Codec = []record.Codec{record.Uncompressed, record.LZ4, record.Uncompressed, record.Gzip}[pick("codec", 4)]
+	b.Compression.Codec = [codecCount]record.Codec{record.Uncompressed, record.LZ4, record.Uncompressed, record.Gzip}[pick("codec", codecCount)]
 	n := 1 + pick("records", 4)
 	e := entry{}
 	for range n {
@@ -359,6 +362,7 @@ func (w *world) truncate(pick chooser) error {
 	}
 	w.durable = min(w.durable, end)
 	w.start = w.log.Start()
+	w.begun = min(w.begun, w.start) // the batch in which the start lay is gone: what is to come begins below it
 	return nil
 }
 
@@ -485,7 +489,22 @@ func (w *world) believeProducers(first moldau.Offset) {
 
 // check compares all that can be asked.
 func (w *world) check(pick chooser) error {
-	return errors.Join(w.checkReads(pick), w.checkTimes(pick), w.checkEpochs(), w.checkProducers())
+	return errors.Join(w.checkBounds(), w.checkReads(pick), w.checkTimes(pick), w.checkEpochs(), w.checkProducers())
+}
+
+// checkBounds is R8 as far as the log knows: log start ≤ last stable offset ≤ high watermark, which is anywhere up to the log end, and
+// the start never goes back.
+func (w *world) checkBounds() error {
+	start, end := w.log.Start(), w.log.End()
+	stable, open := w.log.FirstUnstable(w.start) // the lowest high watermark that there may be; the log forgets what is below
+	if !open {
+		stable = end
+	}
+	if start < w.begun || start > stable || stable > end {
+		return fmt.Errorf("R8: the log start is %d, was %d, the last stable offset %d, the log end %d", start, w.begun, stable, end)
+	}
+	w.begun = start
+	return nil
 }
 
 // closeAndVerify closes the log, in which Verify has nothing to find then.
