@@ -51,6 +51,7 @@ type world struct {
 	lives      int           // how often it was opened
 	floor      moldau.Offset // the log was begun anew here
 	carried    []Producer    // what was known of producers there
+	forgot     bool          // a crash took first segments before what they tell of producers was durable
 	truncating bool          // a truncation has begun and not ended
 	pending    *entry        // an append whose outcome is not known
 	compacted  bool          // at least once
@@ -396,6 +397,9 @@ func (w *world) relearn() {
 	if n := len(w.entries); n == 0 || w.entries[n-1].last() < w.floor {
 		w.floor = w.log.Segments()[0].Base
 	}
+	if w.forgot {
+		w.believeProducers(w.log.Segments()[0].Base)
+	}
 }
 
 func (w *world) reopen(chooser) error {
@@ -461,8 +465,9 @@ func (w *world) recover(killed bool) error {
 		return fmt.Errorf("a compaction before the crash: %w", err)
 	}
 	if w.log.Segments()[0].Base > first { // its first segments were not durable, and nothing tells of the producers in them
-		w.believeProducers(w.log.Segments()[0].Base)
+		w.forgot = true
 	}
+	w.relearn()
 	if w.end() != end {
 		return fmt.Errorf("the log ends at %d, in the midst of a batch; the batch before ends at %d", end, w.end())
 	}
