@@ -82,6 +82,11 @@ func (m *Metrics) observe(p *parked, now time.Time) {
 	}
 }
 
+// Transfers is how often records were written or asked for.
+func (m *Metrics) Transfers() int64 {
+	return m.Request(wire.Produce).TotalTime.Count() + m.Request(wire.Fetch).TotalTime.Count()
+}
+
 func (m *Metrics) addBudget(listener string, b *Budget) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

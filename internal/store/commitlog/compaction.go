@@ -95,6 +95,10 @@ type lastBatch struct {
 // bufferMin is the least that is read and written at once, in bytes.
 const bufferMin = 16 << 10
 
+// stepBytes is about how much a step reads and writes: some tenths of a millisecond of work, so that whoever paces a pass can do it
+// finely. A batch is never divided.
+const stepBytes = 32 << 10
+
 // BeginCompaction begins a pass over what Dirt finds; nil where that is nothing. It is to be serialized with other changes of the
 // log. The caller calls Step, and Commit where that says so, until it is done, or Abandon.
 // Errors: ErrClosed, ErrPoisoned, ErrDamaged; files that cannot be read.
@@ -206,7 +210,7 @@ func (c *Compaction) openDirty() error {
 
 // collectKeys notes the keys of some batches of the dirty part.
 func (c *Compaction) collectKeys() (Stage, error) {
-	for c.moved < int64(c.o.BufferBytes) {
+	for c.moved < stepBytes {
 		b, err := c.next(c.openDirty)
 		if errors.Is(err, io.EOF) {
 			return Working, c.beginCopy()
@@ -392,7 +396,7 @@ func (c *Compaction) openGrouped() error {
 
 // copySome copies what stays of some batches.
 func (c *Compaction) copySome() (Stage, error) {
-	for c.moved < int64(c.o.BufferBytes) {
+	for c.moved < stepBytes {
 		b, err := c.next(c.openGrouped)
 		switch {
 		case errors.Is(err, io.EOF):
