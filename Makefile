@@ -44,6 +44,7 @@ race: ## all tests of this module under the race detector (needs a C compiler)
 bench: build ## Moldau beside Apache Kafka and beside the floor, in one run on this machine
 	$(GO) run ./bench/start
 	$(GO) run ./bench/compaction
+	$(GO) run ./bench/cold $(filter -quick,$(BENCHFLAGS))
 	$(GO) run ./bench/compare $(BENCHFLAGS)
 
 fuzz: ## every fuzz target for FUZZTIME each (make fuzz FUZZTIME=30s)
