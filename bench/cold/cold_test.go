@@ -125,7 +125,7 @@ func TestMoldauAlone(t *testing.T) {
 	}
 	var progress bytes.Buffer
 	o, _ := parse(strings.Fields("-only moldau -gib 0.03 -pace 100 -reps 1 -seconds 1 -warmup 1ms -moldau "+binary+" -dir "+dir), &progress, &progress)
-	o.apart = 0
+	o.apart, o.rest = 0, 0
 	r, err := measure(t.Context(), o, &progress)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, progress.String())

@@ -5,8 +5,9 @@
 // A reader at full speed takes a core or two, and the tail suffers from that as well; one at a pace that leaves the processor idle shows
 // the rest. What the machine itself makes of such reads is seen beside a process that reads the same files without any broker.
 //
-// Moldau and Apache Kafka run at the same time and are measured in turns. The old data is taken out of the page cache before each run.
-// Whoever reads it is a process of its own, so that the tail's client shares neither memory nor a scheduler with it.
+// Moldau and Apache Kafka run at the same time and are measured in turns. After each run the old data is taken out of the page cache, so
+// that the next one, of either, finds it cold and the memory free. Whoever reads it is a process of its own, so that the tail's client
+// shares neither memory nor a scheduler with it.
 package main
 
 import (
@@ -51,12 +52,17 @@ type options struct {
 	format  string
 	quick   bool
 	strict  bool
-	apart   time.Duration // between two readers of the same data, at least
+	apart   time.Duration // between two readers of the same data from Moldau, at least
+	rest    time.Duration // after data was taken out of the page cache
 }
 
-// apartMin is enough that a reader is the only one: Moldau takes one that comes within a minute for another of several who want the same,
-// and keeps it in the page cache for them.
-const apartMin = 65 * time.Second
+const (
+	// apartMin is enough that a reader is the only one: Moldau takes one that comes within a minute for another of several who want the
+	// same, and keeps it in the page cache for them.
+	apartMin = 65 * time.Second
+	// restMin is how long a virtual machine is given to hand the memory that has become free to its host, which stalls everyone.
+	restMin = 5 * time.Second
+)
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
@@ -97,7 +103,7 @@ func told(err error, stderr io.Writer) int {
 
 // parse returns nil and an exit code where there is nothing to run.
 func parse(args []string, stdout, stderr io.Writer) (*options, int) {
-	o := &options{apart: apartMin}
+	o := &options{apart: apartMin, rest: restMin}
 	flags := flag.NewFlagSet("cold", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	for _, a := range args {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -89,10 +90,43 @@ func (b *bench) prepare(ctx context.Context, s *subject.Subject) error {
 	if _, err := s.Cluster.Produce(ctx, load.ProduceSpec{Topic: coldTopic, Batch: batch, InFlight: 5, Acks: -1, Requests: requests}); err != nil {
 		return err
 	}
-	settle()
 	b.tell("warming %s up", s.Name)
-	_, err = b.tail(ctx, s, b.warmup, nil)
+	if _, err := b.tail(ctx, s, b.warmup, nil); err != nil {
+		return err
+	}
+	settle()
+	files, err := segments(s)
+	if err == nil {
+		err = b.cool(ctx, files)
+	}
 	return err
+}
+
+// segments are the files of the cold topic in the order of their offsets; the last one is the active segment.
+func segments(s *subject.Subject) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(s.Dir, "data", coldTopic+"-0", "*.log"))
+	if err == nil && len(files) == 0 {
+		err = fmt.Errorf("no segments of the cold topic below %s", s.Dir)
+	}
+	return files, err
+}
+
+// cool takes files out of the page cache, and waits until the machine has got over that.
+func (b *bench) cool(ctx context.Context, files []string) error {
+	if err := evict(files); err != nil {
+		return err
+	}
+	return pause(ctx, b.rest)
+}
+
+// pause waits for so long, unless ctx ends before.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // way is a way to read the old data.
@@ -114,20 +148,16 @@ func (b *bench) ways() []way {
 
 // run measures the tail of one subject alone, and beside one who reads the old data.
 func (b *bench) run(ctx context.Context, s *subject.Subject, w way, rep int) error {
-	files, err := filepath.Glob(filepath.Join(s.Dir, "data", coldTopic+"-0", "*.log")) // in the order of their offsets
+	files, err := segments(s)
 	if err != nil {
 		return err
-	}
-	if len(files) == 0 {
-		return fmt.Errorf("no segments of the cold topic below %s", s.Dir)
 	}
 	from := files
 	if w.command == consume {
 		from = []string{s.Cluster.Address}
-		b.keepApart(s)
-	}
-	if err := evict(files); err != nil {
-		return err
+		if err := b.keepApart(ctx, s); err != nil {
+			return err
+		}
 	}
 	report, err := b.tail(ctx, s, time.Duration(b.seconds)*time.Second, nil)
 	if err != nil {
@@ -148,20 +178,24 @@ func (b *bench) run(ctx context.Context, s *subject.Subject, w way, rep int) err
 	b.tell("%d of %d, %s, alone: %s; beside %s, %.0f MB/s: %s", rep+1, b.reps, s.Name, was, w.name, r.rate(), latencies(report))
 	if w.command == consume {
 		b.readLast[s] = time.Now()
-		return b.addKept(s, w, files)
+		if err := b.addKept(s, w, files); err != nil {
+			return err
+		}
 	}
-	return evict(files) // of which the brokers are innocent
+	return b.cool(ctx, files)
 }
 
-// keepApart waits until nobody has consumed the old data for a while.
-func (b *bench) keepApart(s *subject.Subject) {
-	if wait := time.Until(b.readLast[s].Add(b.apart)); wait > 0 {
-		b.tell("waiting %v, so that the next reader is the only one", wait.Round(time.Second))
-		time.Sleep(wait)
+// keepApart waits until nobody has consumed the old data from Moldau for a while.
+func (b *bench) keepApart(ctx context.Context, s *subject.Subject) error {
+	wait := time.Until(b.readLast[s].Add(b.apart))
+	if s.Name != ours || wait <= 0 {
+		return nil
 	}
+	b.tell("waiting %v, so that the next reader is the only one", wait.Round(time.Second))
+	return pause(ctx, wait)
 }
 
-// addKept notes what a reader has left in the page cache. The last file is the active segment, which is meant to stay there.
+// addKept notes what a reader has left in the page cache. The active segment is meant to stay there.
 func (b *bench) addKept(s *subject.Subject, w way, files []string) error {
 	in, _, err := resident(files)
 	if err != nil {
@@ -178,29 +212,40 @@ func (b *bench) addKept(s *subject.Subject, w way, files []string) error {
 	return nil
 }
 
-// tail sends records at a steady rate and receives them, for so long, or until meanwhile is done, which begins with what is measured.
+// tail sends records at a steady rate and receives them, for so long, or until meanwhile is done, which begins when measuring does.
 func (b *bench) tail(ctx context.Context, s *subject.Subject, d time.Duration, meanwhile func(ctx context.Context) error) (*load.Report, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stop := make(chan struct{})
-	over := make(chan struct{})
+	var meter load.Meter
+	stop, over := make(chan struct{}), make(chan struct{})
 	go func() { // ends with meanwhile, which ctx cuts short
 		defer close(over)
 		if meanwhile == nil {
 			return
 		}
 		defer close(stop)
-		time.Sleep(ignored)
-		if err := meanwhile(ctx); err != nil {
+		var err error
+		for err == nil && meter.Records() < int64(b.rate*ignored.Seconds()) {
+			err = pause(ctx, time.Millisecond)
+		}
+		if err == nil {
+			err = meanwhile(ctx)
+		}
+		if err != nil {
 			cancel(err)
 		}
 	}()
-	report, err := s.Cluster.EndToEnd(ctx, load.EndToEndSpec{Topic: tailTopic, Rate: b.rate, Duration: d + ignored, Ignore: ignored, Stop: stop})
+	report, err := s.Cluster.EndToEnd(ctx, load.EndToEndSpec{
+		Topic: tailTopic, Rate: b.rate, Duration: d + ignored, Ignore: ignored, Stop: stop, Meter: &meter,
+	})
 	failed := context.Cause(ctx)
 	cancel(nil)
 	<-over
 	if failed != nil {
 		err = failed
+	}
+	if err == nil && report.Latency.Count() == 0 {
+		err = errors.New("it was over before any record was measured")
 	}
 	return report, err
 }
