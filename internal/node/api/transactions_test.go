@@ -121,7 +121,8 @@ func (x *transactionalClient) commit(next int64, version int16) moldau.Code {
 	p := kmsg.NewTxnOffsetCommitRequestTopicPartition()
 	p.Offset = next
 	req.Topics = []kmsg.TxnOffsetCommitRequestTopic{{Topic: "t", Partitions: []kmsg.TxnOffsetCommitRequestTopicPartition{p}}}
-	return moldau.Code(call[*kmsg.TxnOffsetCommitResponse](x.harness, req, version).Topics[0].Partitions[0].ErrorCode)
+	code := func(r *kmsg.TxnOffsetCommitResponse) int16 { return r.Topics[0].Partitions[0].ErrorCode }
+	return moldau.Code(code(retry(x.harness, req, version, code)))
 }
 
 // committed is the position of the group g in t-0.
