@@ -137,15 +137,15 @@ func elect(im *metadata.Image, topic moldau.TopicID, n int32, p *metadata.Partit
 	if c.Leader = first(p.ISR); c.Leader != moldau.NoBroker {
 		return c
 	}
-	if c.Leader = first(p.ELR); c.Leader != moldau.NoBroker {
+	if c.Leader = first(p.Exceptional().ELR); c.Leader != moldau.NoBroker {
 		c.ISR = []moldau.BrokerID{c.Leader}
-		c.ELR = slices.DeleteFunc(slices.Clone(p.ELR), func(id moldau.BrokerID) bool { return id == c.Leader })
+		c.ELR = slices.DeleteFunc(slices.Clone(p.Exceptional().ELR), func(id moldau.BrokerID) bool { return id == c.Leader })
 		return c
 	}
 	if !unclean {
 		return nil
 	}
-	if c.Leader = first(p.LastKnownELR); c.Leader == moldau.NoBroker {
+	if c.Leader = first(p.Exceptional().LastKnownELR); c.Leader == moldau.NoBroker {
 		c.Leader = first(p.Replicas)
 	}
 	if c.Leader == moldau.NoBroker {
@@ -187,11 +187,11 @@ func ListPartitionReassignments(im *metadata.Image, req *kmsg.ListPartitionReass
 		rt.Topic = topic.Topic
 		for _, n := range topic.Partitions {
 			p := im.Partition(moldau.TopicPartition{Topic: topic.Topic, Partition: n})
-			if p == nil || len(p.Adding)+len(p.Removing) == 0 {
+			if p == nil || len(p.Exceptional().Adding)+len(p.Exceptional().Removing) == 0 {
 				continue
 			}
 			rp := kmsg.NewListPartitionReassignmentsResponseTopicPartition()
-			rp.Partition, rp.Replicas, rp.AddingReplicas, rp.RemovingReplicas = n, numbers(p.Replicas), numbers(p.Adding), numbers(p.Removing)
+			rp.Partition, rp.Replicas, rp.AddingReplicas, rp.RemovingReplicas = n, numbers(p.Replicas), numbers(p.Exceptional().Adding), numbers(p.Exceptional().Removing)
 			rt.Partitions = append(rt.Partitions, rp)
 		}
 		if len(rt.Partitions) > 0 {

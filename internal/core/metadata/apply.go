@@ -176,11 +176,12 @@ func (e *edit) setPartition(r *schema.Partition) {
 	if t == nil || int(r.Partition) != len(t.Partitions) {
 		return
 	}
-	t.Partitions = append(t.Partitions, &Partition{
+	p := &Partition{
 		Leader: r.Leader, LeaderEpoch: r.LeaderEpoch, PartitionEpoch: r.PartitionEpoch, Replicas: some(r.Replicas), ISR: some(r.ISR),
-		Removing: some(r.Removing), Adding: some(r.Adding), ELR: some(r.ELR), LastKnownELR: some(r.LastKnownELR),
 		Directories: some(r.Directories), Recovering: r.Recovering == 1,
-	})
+	}
+	p.setExceptional(Rare{some(r.Removing), some(r.Adding), some(r.ELR), some(r.LastKnownELR)})
+	t.Partitions = append(t.Partitions, p)
 	e.im.partitions++
 }
 
@@ -200,11 +201,13 @@ func (e *edit) changePartition(r *schema.PartitionChange) {
 	}
 	replace(&p.Replicas, r.Replicas)
 	replace(&p.ISR, r.ISR)
-	replace(&p.Removing, r.Removing)
-	replace(&p.Adding, r.Adding)
-	replace(&p.ELR, r.ELR)
-	replace(&p.LastKnownELR, r.LastKnownELR)
 	replace(&p.Directories, r.Directories)
+	rare := p.Exceptional()
+	replace(&rare.Removing, r.Removing)
+	replace(&rare.Adding, r.Adding)
+	replace(&rare.ELR, r.ELR)
+	replace(&rare.LastKnownELR, r.LastKnownELR)
+	p.setExceptional(rare)
 	e.topic(r.TopicID).Partitions[r.Partition] = &p
 }
 

@@ -54,14 +54,35 @@ type Partition struct {
 	Leader         moldau.BrokerID    // NoBroker: none can lead
 	LeaderEpoch    moldau.LeaderEpoch // rises with each leadership, never falls
 	PartitionEpoch int32              // rises with each change
+	Recovering     bool               // elected uncleanly and not recovered from it yet
 	Replicas       []moldau.BrokerID
 	ISR            []moldau.BrokerID
-	Removing       []moldau.BrokerID // of a reassignment under way
-	Adding         []moldau.BrokerID // of a reassignment under way
-	ELR            []moldau.BrokerID // out of the ISR, yet with all that was committed. KIP-966
-	LastKnownELR   []moldau.BrokerID
 	Directories    []moldau.DirectoryID // one per replica, or none where nobody assigned them
-	Recovering     bool                 // elected uncleanly and not recovered from it yet
+	rare           *Rare                // nil, in most, where Exceptional has nothing
+}
+
+// Rare is what partitions have while something is the matter with them. It is apart since there are many that are well.
+type Rare struct {
+	Removing     []moldau.BrokerID // of a reassignment under way
+	Adding       []moldau.BrokerID // of a reassignment under way
+	ELR          []moldau.BrokerID // out of the ISR, yet with all that was committed. KIP-966
+	LastKnownELR []moldau.BrokerID
+}
+
+// Exceptional is what is rare of p, empty in most.
+func (p *Partition) Exceptional() Rare {
+	if p.rare == nil {
+		return Rare{}
+	}
+	return *p.rare
+}
+
+// setExceptional keeps r of p, if there is anything in it.
+func (p *Partition) setExceptional(r Rare) {
+	p.rare = nil
+	if len(r.Removing)+len(r.Adding)+len(r.ELR)+len(r.LastKnownELR) > 0 {
+		p.rare = &r
+	}
 }
 
 // Has reports whether broker holds a replica of the partition.
@@ -76,9 +97,10 @@ func (p *Partition) Directory(broker moldau.BrokerID) moldau.DirectoryID {
 }
 
 func (p *Partition) equal(o *Partition) bool {
+	a, b := p.Exceptional(), o.Exceptional()
 	return p == o || p.Leader == o.Leader && p.LeaderEpoch == o.LeaderEpoch && p.PartitionEpoch == o.PartitionEpoch &&
-		slices.Equal(p.Replicas, o.Replicas) && slices.Equal(p.ISR, o.ISR) && slices.Equal(p.Removing, o.Removing) &&
-		slices.Equal(p.Adding, o.Adding) && slices.Equal(p.ELR, o.ELR) && slices.Equal(p.LastKnownELR, o.LastKnownELR) &&
+		slices.Equal(p.Replicas, o.Replicas) && slices.Equal(p.ISR, o.ISR) && slices.Equal(a.Removing, b.Removing) &&
+		slices.Equal(a.Adding, b.Adding) && slices.Equal(a.ELR, b.ELR) && slices.Equal(a.LastKnownELR, b.LastKnownELR) &&
 		slices.Equal(p.Directories, o.Directories) && p.Recovering == o.Recovering
 }
 

@@ -56,10 +56,11 @@ func (im *Image) topicRecords(yield func(schema.Record) bool) bool {
 
 // record is the partition as the record that creates it.
 func (p *Partition) record(topic moldau.TopicID, partition int32) *schema.Partition {
+	rare := p.Exceptional()
 	r := &schema.Partition{
-		Partition: partition, TopicID: topic, Replicas: p.Replicas, ISR: p.ISR, Removing: p.Removing, Adding: p.Adding,
+		Partition: partition, TopicID: topic, Replicas: p.Replicas, ISR: p.ISR, Removing: rare.Removing, Adding: rare.Adding,
 		Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, PartitionEpoch: p.PartitionEpoch, Directories: p.Directories,
-		ELR: p.ELR, LastKnownELR: p.LastKnownELR,
+		ELR: rare.ELR, LastKnownELR: rare.LastKnownELR,
 	}
 	if p.Recovering {
 		r.Recovering = 1

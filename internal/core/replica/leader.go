@@ -82,6 +82,9 @@ func find(followers []follower, id moldau.BrokerID) (int, bool) {
 	return slices.BinarySearchFunc(followers, id, func(f follower, id moldau.BrokerID) int { return cmp.Compare(f.id, id) })
 }
 
+// Config is what the leadership goes by. The caller does not change the sets.
+func (l *Leader) Config() Config { return l.cfg }
+
 // Epoch is the leader epoch.
 func (l *Leader) Epoch() moldau.LeaderEpoch { return l.cfg.Epoch }
 

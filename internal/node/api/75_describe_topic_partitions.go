@@ -133,8 +133,8 @@ func (p *topicPage) cursor(topic string, partition int32) {
 func (p *topicPage) describe(index int32, state *metadata.Partition) kmsg.DescribeTopicPartitionsResponseTopicPartition {
 	return kmsg.DescribeTopicPartitionsResponseTopicPartition{
 		ErrorCode: int16(leaderCode(p.im, p.c, state)), Partition: index, LeaderID: int32(state.Leader), LeaderEpoch: int32(state.LeaderEpoch),
-		Replicas: ids(state.Replicas), ISR: ids(state.ISR), EligibleLeaderReplicas: ids(state.ELR),
-		LastKnownELR: ids(state.LastKnownELR), OfflineReplicas: offline(p.im, state),
+		Replicas: ids(state.Replicas), ISR: ids(state.ISR), EligibleLeaderReplicas: ids(state.Exceptional().ELR),
+		LastKnownELR: ids(state.Exceptional().LastKnownELR), OfflineReplicas: offline(p.im, state),
 	}
 }
 

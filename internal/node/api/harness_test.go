@@ -181,7 +181,7 @@ func (h *harness) lead(s metadata.BecomeLeader) {
 	tp := moldau.TopicPartition{Topic: s.Topic, Partition: s.Partition}
 	p := h.Partitions.Get(s.TopicID, s.Partition)
 	if p == nil {
-		p = partition.New(tp, s.TopicID, partition.NewDirectory(h.dir), h.Env.Clock, h.flusher, new(partition.TopicStats), h.settings(s.Topic))
+		p = partition.New(tp, s.TopicID, partition.NewDirectory(h.dir), h.flusher, new(partition.TopicStats), h.settings(s.Topic))
 		h.Partitions.Add(p)
 	}
 	if err := p.Lead(partition.Leadership{Self: 1, Epoch: s.LeaderEpoch, Replicas: s.Replicas, InSync: s.ISR}); err != nil {

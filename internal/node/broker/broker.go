@@ -162,7 +162,7 @@ func logFilesMax(processMax int) int {
 // openStorage takes the log directories: locks, identity, clean markers, checkpoints.
 func (b *Broker) openStorage() error {
 	b.storage = &storage{
-		env: b.env, logger: b.logger, alarm: make(chan struct{}, 1), files: filecache.New(logFilesMax(b.env.FilesMax())),
+		env: b.env, logger: b.logger, partitions: b.partitions, alarm: make(chan struct{}, 1), files: filecache.New(logFilesMax(b.env.FilesMax())),
 	}
 	b.clean = true
 	var opened []*logDir
@@ -265,7 +265,7 @@ func (b *Broker) bind(authorizer access.Authorizer) error {
 		Env: b.env, Logger: b.logger, Metadata: b.cluster, Partitions: b.partitions, Groups: b.groups, Transactions: b.transactions,
 		Authorizer:  authorizer,
 		Controllers: func() []config.Listener { return b.advertised(b.config.AdvertisedControllers) },
-		LogDirs:     b.describeDirs, MoveReplica: b.moveReplica, SaveLogStarts: func() error { return b.checkpoint(commitlog.LogStarts, logStart) }, NewUUID: func() moldau.UUID { return moldau.NewUUID(b.env.Rand) },
+		LogDirs:     b.describeDirs, MoveReplica: b.moveReplica, SaveLogStarts: func() error { return b.storage.checkpoint(logStarts) }, NewUUID: func() moldau.UUID { return moldau.NewUUID(b.env.Rand) },
 		Config: api.Config{
 			ClusterID: b.identity.ClusterID, Self: b.config.NodeID, Broker: &b.config, Static: b.static,
 			AutoCreateTopics: b.config.AutoCreateTopics, FetchMaxBytes: int(b.config.FetchMaxBytes),
@@ -449,7 +449,7 @@ func (b *Broker) serve() error {
 		tasks.Add(1)
 		b.env.Go("flusher", func() { // ends with ctx
 			defer tasks.Done()
-			d.flusher.Run(ctx.Done(), b.saveRecoveryPoints)
+			d.flusher.Run(ctx.Done(), func() { _ = b.storage.checkpoint(recoveryPoints) })
 		})
 	}
 	b.onStop(func() { cancel(); tasks.Wait() })
@@ -461,11 +461,11 @@ func (b *Broker) serve() error {
 		b.logger.Warn("the last stop was not clean: logs are recovered before they serve, see /readyz", "partitions", b.partitions.Len())
 	}
 	b.every(ctx, &tasks, "checkpoint high watermarks", b.config.HWCheckpointInterval, func() {
-		_ = b.checkpoint(commitlog.HighWatermarks, highWatermark)
+		_ = b.storage.checkpoint(highWatermarks)
 	})
-	b.every(ctx, &tasks, "checkpoint recovery points", b.config.FlushCheckpointInterval, b.saveRecoveryPoints)
+	b.every(ctx, &tasks, "checkpoint recovery points", b.config.FlushCheckpointInterval, func() { _ = b.storage.checkpoint(recoveryPoints) })
 	b.every(ctx, &tasks, "checkpoint log starts", b.config.StartOffsetCheckpointInterval, func() {
-		_ = b.checkpoint(commitlog.LogStarts, logStart)
+		_ = b.storage.checkpoint(logStarts)
 	})
 	tasks.Add(1)
 	b.env.Go("retention", func() { // ends with ctx
@@ -494,8 +494,8 @@ func (b *Broker) serve() error {
 // closeLogs is the end of a clean stop for the logs: closed, checkpointed, and marked as clean where all went well.
 func (b *Broker) closeLogs() {
 	b.storage.stop()
-	_ = b.checkpoint(commitlog.HighWatermarks, highWatermark)
-	_ = b.checkpoint(commitlog.LogStarts, logStart) // before the segments below are gone: see retain
+	_ = b.storage.checkpoint(highWatermarks)
+	_ = b.storage.checkpoint(logStarts) // before the segments below are gone: see retain
 	var mu sync.Mutex
 	dirty := make(map[*partition.Directory]bool)
 	all := b.partitions.All()
@@ -512,8 +512,8 @@ func (b *Broker) closeLogs() {
 		defer mu.Unlock()
 		dirty[p.Home()] = true
 	})
-	_ = b.checkpoint(commitlog.RecoveryPoints, recoveryPoint)
-	_ = b.checkpoint(commitlog.LogStarts, logStart)
+	_ = b.storage.checkpoint(recoveryPoints)
+	_ = b.storage.checkpoint(logStarts)
 	for _, d := range b.storage.dirs {
 		if dirty[d.home] || d.home.Failure() != nil {
 			continue

@@ -25,12 +25,17 @@ import (
 // start runs a broker on free ports over dir until the test ends or stop is called.
 func start(t *testing.T, dir string, set ...string) (b *Broker, stop func()) {
 	t.Helper()
+	return startIn(t, env.Real(), dir, set...)
+}
+
+func startIn(t *testing.T, e env.Env, dir string, set ...string) (b *Broker, stop func()) {
+	t.Helper()
 	flags := append([]string{"log.dirs=" + dir, "listeners=PLAINTEXT://127.0.0.1:0", "moldau.http.listener="}, set...)
 	settings, err := config.Merge(nil, nil, flags)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err = Start(Options{Env: env.Real(), Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Static: settings.Static()})
+	b, err = Start(Options{Env: e, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Static: settings.Static()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -165,7 +165,7 @@ func (c *cleaner) compact(ctx context.Context, p *partition.Partition, o config.
 	if err := p.Flush(); err != nil {
 		return commitlog.Compacted{}, err
 	}
-	err := errors.Join(b.checkpoint(commitlog.RecoveryPoints, recoveryPoint), b.checkpoint(commitlog.FirstDirty, firstDirty))
+	err := errors.Join(b.storage.checkpoint(recoveryPoints), b.storage.checkpoint(firstDirty))
 	if err != nil {
 		return commitlog.Compacted{}, errors.Join(errNotDurable, err)
 	}
@@ -182,7 +182,7 @@ func (c *cleaner) compact(ctx context.Context, p *partition.Partition, o config.
 		return done, errNotDurable // a full volume could not be synced, perhaps: at once it would be chosen for nothing again
 	}
 	if err == nil {
-		_ = b.checkpoint(commitlog.FirstDirty, firstDirty) // told there, and tried again before the next pass
+		_ = b.storage.checkpoint(firstDirty) // told there, and tried again before the next pass
 	}
 	return done, err
 }
@@ -216,20 +216,8 @@ func (c *cleaner) courteous(ctx context.Context) func(bytes int64) error {
 func (s *storage) savedRecoveryPoint(p *partition.Partition) (moldau.Offset, bool) {
 	s.checkpoints.Lock()
 	defer s.checkpoints.Unlock()
-	d := s.dirOf(p.Home())
-	if d == nil {
-		return 0, false
-	}
-	o, ok := d.saved[commitlog.RecoveryPoints][p.Name]
-	return o, ok
-}
-
-// firstDirty is the row of a partition in the checkpoint of what was compacted, -1 where it has none.
-func firstDirty(p *partition.Partition, l *commitlog.Log) moldau.Offset {
-	if first := l.FirstDirty(); first > 0 || p.Settings().Log.CompactEnabled {
-		return first
-	}
-	return -1
+	o := p.Saved[recoveryPoints]
+	return o, o >= 0
 }
 
 // told is what the status pages tell of the cleaner.

@@ -1,8 +1,6 @@
 package broker
 
 import (
-	"maps"
-	"slices"
 	"sync"
 
 	"github.com/moldau/moldau"
@@ -57,24 +55,25 @@ func (s *storage) each(n int, fn func(i int)) {
 // syncersMax is how many logs are created or closed at a time.
 const syncersMax = 64
 
-// forget takes partitions out of the checkpoints, durably.
+// forget takes what is said of namesakes of partitions out of the checkpoints, durably.
 func (s *storage) forget(d *logDir, partitions map[moldau.TopicPartition]moldau.TopicID) error {
 	s.checkpoints.Lock()
 	defer s.checkpoints.Unlock()
-	for _, kind := range checkpointKinds {
-		saved := d.saved[kind]
-		stale := func(tp moldau.TopicPartition) bool { _, ok := saved[tp]; return ok }
-		if !slices.ContainsFunc(slices.Collect(maps.Keys(partitions)), stale) {
+	var stale uint8
+	for tp := range partitions {
+		stale |= d.stale[tp]
+	}
+	if stale == 0 {
+		return nil
+	}
+	all := s.partitions.All()
+	for c := range column(len(columns)) {
+		if stale&(1<<c) == 0 {
 			continue
 		}
-		kept := maps.Clone(saved)
-		for tp := range partitions {
-			delete(kept, tp)
-		}
-		if err := d.WriteCheckpoint(kind, kept); err != nil {
+		if err := d.save(c, all, column.saved); err != nil {
 			return err
 		}
-		d.saved[kind] = kept
 	}
 	return nil
 }

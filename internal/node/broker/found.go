@@ -49,8 +49,8 @@ func Found(e env.Env, logger *slog.Logger, dir *commitlog.Directory, f Founding)
 		listed = make(map[moldau.TopicPartition]moldau.TopicID)
 	}
 	marks := make(map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset)
-	for _, kind := range checkpointKinds {
-		marks[kind] = make(map[moldau.TopicPartition]moldau.Offset)
+	for _, c := range columns {
+		marks[c.file] = make(map[moldau.TopicPartition]moldau.Offset)
 	}
 	for tp, log := range f.Logs {
 		listed[tp] = log.TopicID
@@ -58,8 +58,8 @@ func Found(e env.Env, logger *slog.Logger, dir *commitlog.Directory, f Founding)
 		marks[commitlog.HighWatermarks][tp] = log.HighWatermark
 		marks[commitlog.LogStarts][tp] = log.Start
 	}
-	for _, kind := range checkpointKinds {
-		if err := dir.WriteCheckpoint(kind, marks[kind]); err != nil {
+	for _, c := range columns {
+		if err := dir.WriteCheckpoint(c.file, marks[c.file]); err != nil {
 			return err
 		}
 	}

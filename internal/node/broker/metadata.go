@@ -134,6 +134,9 @@ func (c *cluster) publish(im *metadata.Image, delta *metadata.Delta) {
 		(*fn)(delta)
 	}
 	c.committed.Store(im)
+	if c.head != nil && c.head.Offset() == im.Offset() {
+		c.head = im // the same, made of the same records: one of the two in memory is enough
+	}
 }
 
 // Snapshot implements quorum.Machine.

@@ -305,9 +305,11 @@ func (b *Broker) swap(m *move, from *logDir, future *commitlog.Log, dir string) 
 		})
 		return s.openAt(m.to, p, m.to.PartitionDir(p.Name), true)
 	})
+	s.claim(m.to, p, err == nil)
 	if err != nil {
 		return fmt.Errorf("put the copy in place: %w", errors.Join(err, s.keep(from, row, m.to)))
 	}
+	s.disown(from, p.Name)
 	b.assign(p, m.to)
 	return nil
 }
@@ -353,18 +355,16 @@ func (b *Broker) assignHeld(p *partition.Partition, in *logDir, assigned moldau.
 func (s *storage) expect(d *logDir, p *partition.Partition, log *commitlog.Log) error {
 	s.checkpoints.Lock()
 	defer s.checkpoints.Unlock()
-	for kind, at := range map[commitlog.Checkpoint]moldau.Offset{
-		commitlog.LogStarts: log.Start(), commitlog.HighWatermarks: p.HighWatermark(), commitlog.RecoveryPoints: log.End(),
-	} {
-		rows := make(map[moldau.TopicPartition]moldau.Offset, len(d.saved[kind])+1)
-		for tp, o := range d.saved[kind] {
-			rows[tp] = o
+	rows := partition.Unsaved
+	rows[logStarts], rows[highWatermarks], rows[recoveryPoints] = log.Start(), p.HighWatermark(), log.End()
+	d.unclaimed[p.Name] = rows // others that write a checkpoint meanwhile keep them
+	for c, o := range rows {
+		if o < 0 {
+			continue
 		}
-		rows[p.Name] = at
-		if err := d.WriteCheckpoint(kind, rows); err != nil {
+		if err := d.save(column(c), s.partitions.All(), column.saved); err != nil {
 			return err
 		}
-		d.saved[kind] = rows
 	}
 	d.manifest.Lock()
 	defer d.manifest.Unlock()

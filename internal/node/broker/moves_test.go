@@ -251,3 +251,45 @@ func TestMovesThatAreRefused(t *testing.T) {
 		t.Error("something is moved")
 	}
 }
+
+// The checkpoints of a directory that a replica has left have nothing more to say of it, those of the other have it at once, and no
+// other checkpoint that is written there takes it out again.
+func TestCheckpointsFollowAMove(t *testing.T) {
+	root := t.TempDir()
+	b, _ := start(t, filepath.Join(root, "a")+","+filepath.Join(root, "b"))
+	c := client(t, b)
+	create(t, c, "t", 1)
+	produce(t, c, "t", "one", "two")
+	p := onlyPartition(t, b, "t")
+	save := func() {
+		for c := range column(len(columns)) {
+			if err := b.storage.checkpoint(c); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	save()
+	from := b.storage.dirOf(p.Home())
+	to := b.storage.dirs[0]
+	if to == from {
+		to = b.storage.dirs[1]
+	}
+	if err := askMove(t, b, "t", to.path); err != nil {
+		t.Fatal(err)
+	}
+	settledIn(t, b, p, to.path)
+	for _, when := range []string{"at once", "after the next checkpoints"} {
+		for c := range firstDirty { // of what was never compacted there is none
+			rows, err := to.ReadCheckpoint(columns[c].file)
+			if o, ok := rows[p.Name]; err != nil || !ok || o != c.of(p) {
+				t.Errorf("%s: %s says %d %v %v, and it is %d", when, columns[c].file, o, ok, err, c.of(p))
+			}
+		}
+		save()
+	}
+	for _, kind := range columns {
+		if rows, err := from.ReadCheckpoint(kind.file); err != nil || len(rows) > 0 {
+			t.Errorf("%s of the directory that it has left: %v %v", kind.file, rows, err)
+		}
+	}
+}

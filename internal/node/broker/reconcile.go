@@ -46,6 +46,8 @@ func (b *Broker) reconcile(delta *metadata.Delta) {
 	b.storage.firstLook.Do(func() { // the first change is all that the metadata has
 		b.storage.tellUnclaimed()
 		for _, d := range b.storage.dirs {
+			b.storage.endClaims(d)
+			b.storage.forgetClaimed(d)
 			b.storage.settle(d)
 		}
 	})
@@ -117,7 +119,10 @@ func (c *change) admit(tp moldau.TopicPartition, id moldau.TopicID, assigned mol
 	if dir != nil {
 		home, flusher = dir.home, dir.flusher
 	}
-	p := partition.New(tp, id, home, b.env.Clock, flusher, b.stats.of(tp.Topic), c.settingsOf(tp.Topic))
+	p := partition.New(tp, id, home, flusher, b.stats.of(tp.Topic), c.settingsOf(tp.Topic))
+	if dir != nil {
+		b.storage.claim(dir, p, held)
+	}
 	b.partitions.Add(p)
 	if err != nil {
 		b.logger.Error("a partition is offline", "partition", tp.String(), "error", err)

@@ -22,7 +22,9 @@ import (
 type storage struct {
 	env    env.Env
 	logger *slog.Logger
-	dirs   []*logDir // those that could be opened
+	// partitions is all of the broker.
+	partitions *partition.Table
+	dirs       []*logDir // those that could be opened
 	// unopened are the others, with the reasons.
 	unopened []api.LogDir
 
@@ -62,10 +64,12 @@ type logDir struct {
 	outage    commitlog.Outage
 	unsettled atomic.Int64
 	settled   atomic.Bool
-	// saved is what the checkpoint files hold; guarded by storage.checkpoints. Of a partition whose log is not open it is all
-	// that is known.
-	saved     map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset
-	unwritten map[commitlog.Checkpoint]bool // told; guarded likewise
+	// What the checkpoint files hold stands in the partitions (Partition.Saved), and of those that have not come yet in
+	// unclaimed; stale has a bit for each file that may tell of somebody else, such as a partition that was deleted. All guarded
+	// by storage.checkpoints.
+	unclaimed map[moldau.TopicPartition]partition.Saved
+	stale     map[moldau.TopicPartition]uint8
+	unwritten [partition.Checkpoints]bool // told
 	// found is the partitions on disk at start that no partition of the metadata has claimed yet; listed is what the
 	// manifest says should be there.
 	found  map[moldau.TopicPartition]commitlog.PartitionDir
@@ -90,13 +94,13 @@ type logDir struct {
 // openDir takes a directory for this broker. What it holds is read only after its clean marker was taken away: a crash
 // while loading must not look like a clean stop (KAFKA-10471).
 func (s *storage) openDir(path string) (*logDir, error) {
-	d := &logDir{path: path, home: partition.NewDirectory(path), saved: make(map[commitlog.Checkpoint]map[moldau.TopicPartition]moldau.Offset)}
-	d.unwritten, d.undecided = make(map[commitlog.Checkpoint]bool), make(map[moldau.TopicPartition]commitlog.Move)
+	d := &logDir{path: path, home: partition.NewDirectory(path), stale: make(map[moldau.TopicPartition]uint8)}
+	d.undecided = make(map[moldau.TopicPartition]commitlog.Move)
 	d.home.Create = func(p *partition.Partition) { d.workerOf(p.Name).add(task{create: p}) }
-	d.fs = env.Watch(s.env.FS, func(err error) {
+	d.fs = s.files.On(env.Watch(s.env.FS, func(err error) { // one for all its logs
 		d.home.Fail(err)
 		s.wake()
-	}, func(error) { s.wake() })
+	}, func(error) { s.wake() }))
 	var err error
 	if d.Directory, err = commitlog.OpenDirectory(d.fs, path); err != nil {
 		return nil, err
@@ -122,14 +126,8 @@ func (d *logDir) release() {
 
 // load reads the checkpoints and what partitions there are.
 func (d *logDir) load() (err error) {
-	for _, kind := range checkpointKinds {
-		d.saved[kind], err = d.ReadCheckpoint(kind)
-		if err != nil && kind == commitlog.FirstDirty { // without it all logs are dirty, which costs time and loses nothing
-			d.saved[kind], err = nil, nil
-		}
-		if err != nil {
-			return err
-		}
+	if err := d.loadCheckpoints(); err != nil {
+		return err
 	}
 	if err := d.PurgeDeleted(); err != nil {
 		return err
@@ -211,7 +209,7 @@ func (s *storage) place(tp moldau.TopicPartition, id moldau.TopicID, assigned mo
 			d.count++
 			return d, true, d.checkFound(found, ok, id)
 		}
-		if !ok && d.ManifestLost() && d.toldOf(tp) {
+		if !ok && d.ManifestLost() && s.toldOf(d, tp) {
 			d.count++
 			return d, true, d.enlistLost(tp, id)
 		}
@@ -252,9 +250,11 @@ func (s *storage) placeAssigned(assigned moldau.DirectoryID) (d *logDir, held bo
 
 // toldOf reports whether a checkpoint tells of records of tp. Rows of a deleted namesake may too; they go before its name is used
 // again, so that they count only where the manifest is lost.
-func (d *logDir) toldOf(tp moldau.TopicPartition) bool {
-	for _, kind := range checkpointKinds {
-		if d.saved[kind][tp] > 0 {
+func (s *storage) toldOf(d *logDir, tp moldau.TopicPartition) bool {
+	s.checkpoints.Lock()
+	defer s.checkpoints.Unlock()
+	for _, o := range d.unclaimed[tp] {
+		if o > 0 {
 			return true
 		}
 	}
@@ -310,6 +310,18 @@ func (s *storage) tellUnclaimed() {
 			s.logger.Warn("a log directory holds partitions that the metadata does not know; they are left alone, to be removed by hand",
 				"directory", d.path, "partitions", len(d.found), "such as", tp.String())
 			break
+		}
+	}
+}
+
+// forgetClaimed gives back the memory of what the start found of partitions that are here by now.
+func (s *storage) forgetClaimed(d *logDir) {
+	found, listed := d.found, d.listed
+	d.found, d.listed = make(map[moldau.TopicPartition]commitlog.PartitionDir), make(map[moldau.TopicPartition]moldau.TopicID)
+	maps.Copy(d.found, found) // the others were taken out one by one, and a map does not shrink
+	for tp, id := range listed {
+		if s.partitions.Get(id, tp.Partition) == nil {
+			d.listed[tp] = id
 		}
 	}
 }
@@ -405,15 +417,13 @@ func (s *storage) logOptions(d *logDir, p *partition.Partition) commitlog.Option
 // openLog opens one log and hands it to its partition.
 func (s *storage) openLog(d *logDir, p *partition.Partition, clean bool) error {
 	s.checkpoints.Lock()
-	recovered, committed := d.saved[commitlog.RecoveryPoints][p.Name], d.saved[commitlog.HighWatermarks][p.Name]
-	start, startKnown := d.saved[commitlog.LogStarts][p.Name]
-	dirty := d.saved[commitlog.FirstDirty][p.Name]
+	saved := p.Saved
 	s.checkpoints.Unlock()
 	progress, ended := s.recovery.begin(p.Name)
 	defer ended()
 	o := s.logOptions(d, p)
-	o.Clean, o.RecoveryPoint, o.Whole, o.Outage = clean, recovered, true, d.outage
-	o.LogStart, o.LogStartKnown, o.FirstDirty, o.Progress = start, startKnown, dirty, progress
+	o.Clean, o.RecoveryPoint, o.Whole, o.Outage = clean, max(saved[recoveryPoints], 0), true, d.outage
+	o.LogStart, o.LogStartKnown, o.FirstDirty, o.Progress = max(saved[logStarts], 0), saved[logStarts] >= 0, max(saved[firstDirty], 0), progress
 	log, err := commitlog.Open(o)
 	if err != nil {
 		return err
@@ -423,7 +433,7 @@ func (s *storage) openLog(d *logDir, p *partition.Partition, clean bool) error {
 	} else {
 		s.report(p.Name.String(), d.path, log.Recovery())
 	}
-	if err := p.Opened(log, committed); err != nil {
+	if err := p.Opened(log, max(saved[highWatermarks], 0)); err != nil {
 		s.close(p.Name, log)
 		return err
 	}
@@ -436,8 +446,8 @@ func (s *storage) openAt(d *logDir, p *partition.Partition, dir string, clean bo
 	o.Dir, o.Clean = dir, clean
 	if clean {
 		s.checkpoints.Lock()
-		o.LogStart, o.LogStartKnown = d.saved[commitlog.LogStarts][p.Name], true
-		o.RecoveryPoint = d.saved[commitlog.RecoveryPoints][p.Name]
+		saved := d.unclaimed[p.Name]
+		o.LogStart, o.LogStartKnown, o.RecoveryPoint = saved[logStarts], true, saved[recoveryPoints]
 		s.checkpoints.Unlock()
 	}
 	return commitlog.Open(o)
@@ -488,6 +498,7 @@ func (s *storage) remove(p *partition.Partition) {
 		if log != nil {
 			log.Discard()
 		}
+		s.disown(d, p.Name)
 		s.removeFiles(d, p)
 	})
 }

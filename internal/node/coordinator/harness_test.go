@@ -148,7 +148,7 @@ func (h *harness) lead(durable bool) {
 	if durable {
 		s.FlushMessages = 1
 	}
-	h.p = partition.New(name, moldau.TopicID{1}, partition.NewDirectory("/data"), env.Real().Clock, h.flusher, new(partition.TopicStats), s)
+	h.p = partition.New(name, moldau.TopicID{1}, partition.NewDirectory("/data"), h.flusher, new(partition.TopicStats), s)
 	h.again()
 	log, err := commitlog.Open(commitlog.Options{
 		FS: h.fs, Now: time.Now, Dir: "/data/__registers-5", Partition: name, TopicID: moldau.TopicID{1}, Config: s.Log,

@@ -330,7 +330,7 @@ func lacks(reg *metadata.Partition, node moldau.BrokerID, tp moldau.TopicPartiti
 // complete reports whether the replica on node has all that was committed: it is in sync, or left the set when it stopped
 // (KIP-966 keeps it as an eligible leader then), or there is no other that could have more.
 func complete(reg *metadata.Partition, node moldau.BrokerID) bool {
-	return slices.Contains(reg.ISR, node) || slices.Contains(reg.ELR, node) || len(reg.Replicas) == 1
+	return slices.Contains(reg.ISR, node) || slices.Contains(reg.Exceptional().ELR, node) || len(reg.Replicas) == 1
 }
 
 // partition lists the files of a log that an import takes. Those of a replacement that was under way come along where the

@@ -45,7 +45,7 @@ func (p *Partition) AppendWith(leave Leave, b record.Batch, all bool, w Waiter, 
 	}
 	p.mu.Unlock()
 	if err != nil && code == moldau.KafkaStorageError && n.readable != 0 { // this very append has taken it offline
-		p.logger.Error("append failed: the partition is offline", "partition", p.Name.String(), "error", err)
+		p.flusher.logger.Error("append failed: the partition is offline", "partition", p.Name.String(), "error", err)
 	}
 	p.tell(n)
 	return res, code, err
@@ -112,7 +112,7 @@ func (p *Partition) writeLocked(leave Leave, b record.Batch, s *Settings) (res A
 		return res, false, nil
 	}
 	if s.LogAppendTime {
-		res.Timestamp = moldau.Timestamp(p.clock.Now().UnixMilli())
+		res.Timestamp = moldau.Timestamp(p.flusher.env.Clock.Now().UnixMilli())
 		b.SetLogAppendTime(res.Timestamp)
 	}
 	at, err := p.log.Load().Append(b, p.mu.leader.Epoch())
@@ -151,7 +151,7 @@ func (p *Partition) askFlushLocked(b record.Batch, s *Settings) {
 // expectFlushLocked has the log synced after d.
 func (p *Partition) expectFlushLocked(d time.Duration) {
 	p.mu.expected = true
-	p.flusher.expect(p, p.clock.Now().Add(d))
+	p.flusher.expect(p, p.flusher.env.Clock.Now().Add(d))
 }
 
 // Flush syncs the log and lets the high watermark follow where it waits for that. Appends go on meanwhile. An error takes the

@@ -22,7 +22,7 @@ const unsyncedAge = 10 * time.Second
 type schedule []*Partition
 
 func (s schedule) Len() int           { return len(s) }
-func (s schedule) Less(i, j int) bool { return s[i].berth.due.Before(s[j].berth.due) }
+func (s schedule) Less(i, j int) bool { return s[i].berth.due < s[j].berth.due }
 func (s schedule) Swap(i, j int) {
 	s[i], s[j] = s[j], s[i]
 	s[i].berth.slot, s[j].berth.slot = i+1, j+1
@@ -47,7 +47,7 @@ func (s *schedule) Pop() any {
 // expect has p synced at due, in place of what was expected before.
 func (f *Flusher) expect(p *Partition, due time.Time) {
 	f.mu.Lock()
-	p.berth.due = due
+	p.berth.due = due.Sub(f.began)
 	if p.berth.slot == 0 {
 		heap.Push(&f.mu.due, p)
 	} else {
@@ -63,7 +63,7 @@ func (f *Flusher) expect(p *Partition, due time.Time) {
 // hasten has p synced at due, unless it is expected sooner.
 func (f *Flusher) hasten(p *Partition, due time.Time) {
 	f.mu.Lock()
-	sooner := p.berth.slot == 0 || due.Before(p.berth.due)
+	sooner := p.berth.slot == 0 || due.Sub(f.began) < p.berth.due
 	f.mu.Unlock()
 	if sooner {
 		f.expect(p, due)
@@ -116,7 +116,7 @@ func (f *Flusher) takeDue(now time.Time) (due []*Partition, wait time.Duration) 
 		due = f.takeLargestLocked(over - f.unsyncedMax/2)
 	}
 	for len(f.mu.due) > 0 {
-		if wait = f.mu.due[0].berth.due.Sub(now); wait > 0 {
+		if wait = f.mu.due[0].berth.due - now.Sub(f.began); wait > 0 {
 			return due, wait
 		}
 		due = append(due, heap.Pop(&f.mu.due).(*Partition))

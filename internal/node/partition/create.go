@@ -9,7 +9,7 @@ import (
 // share the syncs.
 func (p *Partition) Writable() <-chan struct{} {
 	if log := p.Log(); log == nil || !log.Unwritten() {
-		return p.settled
+		return p.Settled()
 	}
 	p.mu.Lock()
 	creating := p.mu.creating

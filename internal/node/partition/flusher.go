@@ -35,6 +35,7 @@ type Flusher struct {
 	env    env.Env
 	logger *slog.Logger
 	volume env.Volume // nil: there is no call for it
+	began  time.Time
 
 	mu struct {
 		sync.Mutex
@@ -58,7 +59,7 @@ type Flusher struct {
 // NewFlusher returns a flusher of the logs on volume; its owner runs Run, and takes the whole directory offline when the volume
 // could not be synced: the failure may be that of any file. A nil volume means that the system cannot sync one as a whole.
 func NewFlusher(e env.Env, logger *slog.Logger, volume env.Volume) *Flusher {
-	f := &Flusher{env: e, logger: logger, volume: volume, unsyncedMax: unsyncedMax, wake: make(chan struct{}, 1)}
+	f := &Flusher{env: e, logger: logger, volume: volume, began: e.Clock.Now(), unsyncedMax: unsyncedMax, wake: make(chan struct{}, 1)}
 	f.mu.syncers.L = &f.mu
 	return f
 }
@@ -69,10 +70,10 @@ func (f *Flusher) Unsynced() int64 { return f.unsynced.Load() }
 // berth is what a flusher knows of one partition; it is guarded by the flusher's mutex.
 type berth struct {
 	queued bool
-	busy   bool // a syncer is at it
-	again  bool // marked meanwhile
-	due    time.Time
-	slot   int // in the schedule, from 1 on; 0: not there
+	busy   bool          // a syncer is at it
+	again  bool          // marked meanwhile
+	due    time.Duration // since the flusher began: a time by a clock that is never set
+	slot   int           // in the schedule, from 1 on; 0: not there
 }
 
 // mark has p synced at once. Marks that come while it waits, or during its sync, are one.

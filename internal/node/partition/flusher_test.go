@@ -64,7 +64,7 @@ func (d *directory) add(i int, s Settings) *harness {
 	}
 	tp := moldau.TopicPartition{Topic: "t", Partition: int32(i)}
 	h := &harness{t: d.t, fs: d.fs, flusher: d.flusher}
-	h.Partition = New(tp, moldau.TopicID{1}, d.home, env.Real().Clock, d.flusher, new(TopicStats), &s)
+	h.Partition = New(tp, moldau.TopicID{1}, d.home, d.flusher, new(TopicStats), &s)
 	h.lead(1, 1)
 	log, err := commitlog.Open(commitlog.Options{FS: d.watched, Now: time.Now, Dir: "/data/" + tp.String(), Partition: tp, Config: s.Log})
 	if err == nil {

@@ -49,7 +49,7 @@ func newHarness(t testing.TB, s Settings) *harness {
 	if s.Log == (commitlog.Config{}) {
 		s.Log = commitlog.DefaultConfig()
 	}
-	h.Partition = New(pageviews, moldau.TopicID{1}, NewDirectory("/data"), env.Real().Clock, h.flusher, new(TopicStats), &s)
+	h.Partition = New(pageviews, moldau.TopicID{1}, NewDirectory("/data"), h.flusher, new(TopicStats), &s)
 	if err := h.fs.MkdirAll("/data"); err != nil {
 		t.Fatal(err)
 	}

@@ -87,9 +87,11 @@ func (p *Partition) Reconfigure(s *Settings) {
 	var n news
 	if p.Online() {
 		p.log.Load().Reconfigure(s.Log)
-		n, _ = p.leadLocked() // of the epoch that it leads: nothing that can fail
+		if p.mu.leader != nil {
+			n = p.reconfigureLocked(p.mu.leader.Config())
+		}
 		if p.mu.expected {
-			p.flusher.hasten(p, p.clock.Now().Add(s.unsyncedAgeMax()))
+			p.flusher.hasten(p, p.flusher.env.Clock.Now().Add(s.unsyncedAgeMax()))
 		}
 	}
 	p.mu.Unlock()

@@ -4,7 +4,6 @@ package partition
 
 import (
 	"errors"
-	"log/slog"
 	"sync/atomic"
 
 	"github.com/moldau/moldau"
@@ -32,6 +31,15 @@ const (
 	gone
 )
 
+// Checkpoints is how many checkpoints a directory has.
+const Checkpoints = 4
+
+// Saved is what each checkpoint of its directory says of a partition, -1 where it has no row.
+type Saved [Checkpoints]moldau.Offset
+
+// Unsaved is that of a partition without rows.
+var Unsaved = Saved{-1, -1, -1, -1}
+
 // Partition is one replica. All methods are safe for concurrent use.
 type Partition struct {
 	Name moldau.TopicPartition
@@ -39,22 +47,23 @@ type Partition struct {
 
 	home   atomic.Pointer[Directory]
 	origin *Directory // home as of New: the directory of the flusher
-	clock  env.Clock
 	stats  *TopicStats
-	logger *slog.Logger
+
+	// Saved is for whoever writes the checkpoints, and guarded by him.
+	Saved Saved
 
 	// Read without the mutex. The log is set before state becomes online. The high watermark and the stable offset are
 	// stored after the bytes below them can be read.
 	state         atomic.Int32
-	log           atomic.Pointer[commitlog.Log]
 	epoch         atomic.Int32
+	log           atomic.Pointer[commitlog.Log]
 	highWatermark atomic.Int64
 	stable        atomic.Int64 // last stable offset: below it no transaction is open (L-28)
 	began         atomic.Int64 // end of the log when the leadership began
 
 	mu struct {
 		env.Mutex
-		leadership *Leadership     // nil until Lead
+		leadership *Leadership     // noted while loading; nil before and after
 		leader     *replica.Leader // nil while not leading or loading
 		waiting    waitlist
 		unflushed  int64                         // messages since the last flush was asked for
@@ -65,8 +74,8 @@ type Partition struct {
 		creating   chan struct{}                 // closed when its files were made; nil while nobody makes them
 		entries    map[moldau.ProducerID][]entry // into transactions, see Enter
 		guards     Guard                         // the newest that was given out
+		settled    chan struct{}                 // closed when loading has ended; nil while nobody waits for that
 	}
-	settled  chan struct{} // closed when loading has ended, one way or the other
 	watchers watchers
 	flusher  *Flusher
 	berth    berth // guarded by flusher.mu
@@ -84,9 +93,9 @@ type Leadership struct {
 }
 
 // New returns a partition whose log is still to be opened, in the directory home.
-func New(name moldau.TopicPartition, id moldau.TopicID, home *Directory, clock env.Clock, flusher *Flusher, stats *TopicStats, s *Settings) *Partition {
+func New(name moldau.TopicPartition, id moldau.TopicID, home *Directory, flusher *Flusher, stats *TopicStats, s *Settings) *Partition {
 	p := &Partition{
-		Name: name, ID: id, origin: home, clock: clock, flusher: flusher, logger: flusher.logger, stats: stats, settled: make(chan struct{}),
+		Name: name, ID: id, origin: home, flusher: flusher, stats: stats, Saved: Unsaved,
 	}
 	p.home.Store(home)
 	p.settings.Store(s)
@@ -106,13 +115,13 @@ func (p *Partition) Stats() *TopicStats { return p.stats }
 // the log is being opened it only notes the leadership.
 func (p *Partition) Lead(l Leadership) error {
 	p.mu.Lock()
-	p.mu.leadership = &l
 	var n news
 	var err error
 	switch state(p.state.Load()) {
 	case online:
-		n, err = p.leadLocked()
+		n, err = p.leadLocked(l)
 	case loading:
+		p.mu.leadership = &l
 		p.epoch.Store(int32(l.Epoch))
 	}
 	p.mu.Unlock()
@@ -120,24 +129,13 @@ func (p *Partition) Lead(l Leadership) error {
 	return err
 }
 
-// leadLocked puts the noted leadership into effect, if there is one. The epoch is in the log's cache before anything is
-// served.
-func (p *Partition) leadLocked() (news, error) {
-	l, s := p.mu.leadership, p.settings.Load()
-	if l == nil {
-		return news{}, nil
-	}
-	cfg := replica.Config{
-		Self: l.Self, Epoch: l.Epoch, Began: p.clock.Now(), Replicas: l.Replicas, InSync: l.InSync,
-		MinInSync: s.MinInSync, Durable: s.durable() && !plant.Has(plant.AckBeforeSync),
-	}
-	if cfg.Durable {
-		p.flusher.mark(p) // what was appended before is not synced, perhaps
-	}
+// leadLocked puts a leadership into effect. The epoch is in the log's cache before anything is served.
+func (p *Partition) leadLocked(l Leadership) (news, error) {
+	cfg := replica.Config{Self: l.Self, Epoch: l.Epoch, Began: p.flusher.env.Clock.Now(), Replicas: l.Replicas, InSync: l.InSync}
 	if p.mu.leader != nil && p.mu.leader.Epoch() == l.Epoch {
-		p.mu.leader.Reconfigured(cfg)
-		return p.advanceLocked(), nil
+		return p.reconfigureLocked(cfg), nil
 	}
+	p.obeyLocked(&cfg)
 	if err := p.log.Load().AssignEpoch(l.Epoch); err != nil {
 		return p.failLocked(err), err
 	}
@@ -149,6 +147,22 @@ func (p *Partition) leadLocked() (news, error) {
 	n := p.advanceLocked()
 	n.readable = -1 // a fetch with the epoch before is told so (W-45)
 	return n, nil
+}
+
+// reconfigureLocked goes on with the leadership that cfg describes, as the settings of now say.
+func (p *Partition) reconfigureLocked(cfg replica.Config) news {
+	p.obeyLocked(&cfg)
+	p.mu.leader.Reconfigured(cfg)
+	return p.advanceLocked()
+}
+
+// obeyLocked puts into cfg what the settings say of a leadership.
+func (p *Partition) obeyLocked(cfg *replica.Config) {
+	s := p.settings.Load()
+	cfg.MinInSync, cfg.Durable = s.MinInSync, s.durable() && !plant.Has(plant.AckBeforeSync)
+	if cfg.Durable {
+		p.flusher.mark(p) // what was appended before is not synced, perhaps
+	}
 }
 
 // Opened hands the partition its log and ends loading. known is the high watermark that was checkpointed. After an error
@@ -174,7 +188,11 @@ func (p *Partition) Opened(log *commitlog.Log, known moldau.Offset) error {
 	known = max(log.Start(), min(known, log.End()))
 	p.highWatermark.Store(int64(known))
 	p.stable.Store(int64(known))
-	n, err := p.leadLocked()
+	var n news
+	var err error
+	if l := p.mu.leadership; l != nil {
+		n, err = p.leadLocked(*l)
+	}
 	if err == nil && state(p.state.Load()) != loading {
 		err = ErrOffline // the directory has failed meanwhile
 	}
@@ -185,7 +203,7 @@ func (p *Partition) Opened(log *commitlog.Log, known moldau.Offset) error {
 		if log.RecoveryPoint() < log.End() {
 			p.expectFlushLocked(p.settings.Load().unsyncedAgeMax()) // what a recovery has found
 		}
-		close(p.settled)
+		p.settleLocked()
 		n.readable = -1
 	}
 	p.mu.Unlock()
@@ -208,7 +226,7 @@ func (p *Partition) failLocked(why error) news {
 	case gone, offline:
 		return news{}
 	case loading:
-		close(p.settled)
+		p.settleLocked()
 	}
 	p.state.Store(int32(offline))
 	p.mu.failure = why
@@ -222,7 +240,7 @@ func (p *Partition) Gone() *commitlog.Log {
 	p.mu.Lock()
 	before := state(p.state.Swap(int32(gone)))
 	if before == loading {
-		close(p.settled)
+		p.settleLocked()
 	}
 	p.mu.leader = nil
 	n := news{done: p.mu.waiting.all(), code: moldau.NotLeaderOrFollower, readable: -1}
@@ -243,8 +261,36 @@ func (p *Partition) unberthLocked() {
 	p.flusher.forget(p)
 }
 
+// done is closed, for those who need not wait.
+var done = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
 // Settled is closed once the log was opened or that failed.
-func (p *Partition) Settled() <-chan struct{} { return p.settled }
+func (p *Partition) Settled() <-chan struct{} {
+	if !p.Loading() {
+		return done
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.Loading() {
+		return done
+	}
+	if p.mu.settled == nil {
+		p.mu.settled = make(chan struct{})
+	}
+	return p.mu.settled
+}
+
+// settleLocked ends loading for those who wait for that. The next state is set under the same hold of the mutex.
+func (p *Partition) settleLocked() {
+	if p.mu.settled != nil {
+		close(p.mu.settled)
+	}
+	p.mu.settled, p.mu.leadership = nil, nil
+}
 
 // Loading reports whether the log is still being opened.
 func (p *Partition) Loading() bool { return state(p.state.Load()) == loading }

@@ -108,7 +108,7 @@ func TestRestartOfADurablePartition(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := durable()
-	h.Partition = New(pageviews, moldau.TopicID{1}, NewDirectory("/data"), env.Real().Clock, h.flusher, new(TopicStats), &s)
+	h.Partition = New(pageviews, moldau.TopicID{1}, NewDirectory("/data"), h.flusher, new(TopicStats), &s)
 	h.lead(2, 1)
 	h.open()
 	if h.HighWatermark() != 0 || h.Caught() {

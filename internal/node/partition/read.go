@@ -114,16 +114,16 @@ func (p *Partition) readFailed(err error) ReadResult {
 	switch {
 	case errors.Is(err, commitlog.ErrDamaged):
 		if before := p.met.Swap(&err); before == nil || (*before).Error() != err.Error() { // a client asks again and again
-			p.logger.Error("a read met damaged bytes", "partition", p.Name.String(), "error", err)
+			p.flusher.logger.Error("a read met damaged bytes", "partition", p.Name.String(), "error", err)
 		}
 		return Refused(moldau.KafkaStorageError)
 	case commitlog.Transient(err):
-		p.logger.Warn("a read could not open its file", "partition", p.Name.String(), "error", err)
+		p.flusher.logger.Warn("a read could not open its file", "partition", p.Name.String(), "error", err)
 		return Refused(moldau.KafkaStorageError)
 	}
 	if p.Online() {
 		p.Fail(err)
-		p.logger.Error("read failed: the partition is offline", "partition", p.Name.String(), "error", err)
+		p.flusher.logger.Error("read failed: the partition is offline", "partition", p.Name.String(), "error", err)
 	}
 	return Refused(p.refusal())
 }

@@ -91,7 +91,7 @@ func (p *Partition) enterLocked(id moldau.ProducerID, epoch moldau.ProducerEpoch
 		i = len(list) - 1
 	}
 	e := &list[i]
-	e.lowest, e.bumps, e.at = min(e.lowest, first), bumps, p.clock.Now()
+	e.lowest, e.bumps, e.at = min(e.lowest, first), bumps, p.flusher.env.Clock.Now()
 	if p.mu.entries == nil {
 		p.mu.entries = make(map[moldau.ProducerID][]entry)
 	}

@@ -104,9 +104,8 @@ func newSource(t *testing.T) *source {
 }
 
 func newPartition(topic string, id moldau.TopicID, index int32) *partition.Partition {
-	e := env.Real()
 	settings := &partition.Settings{Log: commitlog.DefaultConfig(), MinInSync: 1, FlushMessages: math.MaxInt64}
-	return partition.New(moldau.TopicPartition{Topic: topic, Partition: index}, id, partition.NewDirectory("/data/a"), e.Clock,
+	return partition.New(moldau.TopicPartition{Topic: topic, Partition: index}, id, partition.NewDirectory("/data/a"),
 		partition.NewFlusher(env.Real(), slog.New(slog.DiscardHandler), nil), new(partition.TopicStats), settings)
 }
 

@@ -111,6 +111,9 @@ func (s *segment) syncAborted() error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
+// noAborted is that of every segment that has none.
+var noAborted = []Aborted{}
+
 // loadAborted returns the segment's aborted transactions, by marker.
 func (s *segment) loadAborted() ([]Aborted, error) {
 	if p := s.aborted.Load(); p != nil {

@@ -22,6 +22,7 @@ func New(o Options) *Log {
 	l.snapshotDurable = noOffset
 	l.epochsSaved = l.epochs.Load()
 	l.view.Store(&view{0, []*segment{s}, newTail(1, boundary{})})
+	l.sharePath()
 	l.unwritten.Store(true)
 	return l
 }

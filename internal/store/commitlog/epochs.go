@@ -22,6 +22,9 @@ type epochStart struct {
 // that readers need no lock. KIP-101, KIP-279.
 type epochTable []epochStart
 
+// noEpochs is that of every log that has none.
+var noEpochs = epochTable{}
+
 // latest is the newest epoch, NoEpoch in an empty table.
 func (t epochTable) latest() moldau.LeaderEpoch {
 	if len(t) == 0 {

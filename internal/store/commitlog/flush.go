@@ -242,7 +242,7 @@ func (l *Log) Discard() {
 // release lets go of all files.
 func (l *Log) release() {
 	l.closed.Store(true)
-	for _, d := range l.graves.take() {
+	for _, d := range l.graves.Load().take() {
 		d.drop()
 	}
 	for _, s := range l.view.Load().segs {

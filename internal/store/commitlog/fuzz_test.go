@@ -31,7 +31,7 @@ func FuzzIndex(f *testing.F) {
 		if _, err := file.WriteAt(b, 0); err != nil {
 			t.Fatal(err)
 		}
-		x := index[offsetEntry]{path: "/t"}
+		x := index[offsetEntry]{of: &segment{path: "/t"}}
 		c, err := x.load(fsys, 1<<20, func(before, e offsetEntry, first bool) bool {
 			return e.rel >= 0 && e.pos >= 0 && (first || e.rel > before.rel && e.pos > before.pos)
 		})

@@ -62,7 +62,18 @@ func (g *graveyard) condemnFor(w *rewrite) {
 	g.mu.condemned = append(g.mu.condemned, doomed{by: w})
 }
 
+// graveyard is that of the log, which has one once something is deleted.
+func (l *Log) graveyard() *graveyard {
+	if l.graves.Load() == nil {
+		l.graves.CompareAndSwap(nil, new(graveyard))
+	}
+	return l.graves.Load()
+}
+
 func (g *graveyard) take() []doomed {
+	if g == nil {
+		return nil
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	segs := g.mu.condemned
@@ -83,31 +94,34 @@ func (g *graveyard) giveBack(segs []doomed) {
 func (l *Log) Sweep(now time.Time) error {
 	l.flushing.Lock()
 	defer l.flushing.Unlock()
-	if l.closed.Load() {
+	g := l.graves.Load()
+	if l.closed.Load() || g == nil {
 		return nil
 	}
 	if err := l.buryCondemned(); err != nil {
 		return l.refuse(fmt.Errorf("log %v: %w", l.partition, err))
 	}
-	kept := l.graves.files[:0]
+	kept := g.files[:0]
 	var errs []error
-	for _, g := range l.graves.files {
-		if now.Before(g.due) {
-			kept = append(kept, g)
+	for _, f := range g.files {
+		if now.Before(f.due) {
+			kept = append(kept, f)
 			continue
 		}
-		if err := l.fsys.Remove(g.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := l.fsys.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, fmt.Errorf("remove a deleted file of log %v: %w", l.partition, err))
 		}
 	}
-	l.graves.files = kept
+	if g.files = kept; len(kept) == 0 {
+		g.files = nil
+	}
 	return errors.Join(errs...)
 }
 
 // buryCondemned buries what retention has taken out of the view, oldest first. What a full volume has no room to rename
 // stays condemned. The caller holds flushing.
 func (l *Log) buryCondemned() error {
-	segs := l.graves.take()
+	segs := l.graves.Load().take()
 	for i, d := range segs {
 		bury := func() error { return l.bury(d.seg) }
 		if d.by != nil {
@@ -115,7 +129,7 @@ func (l *Log) buryCondemned() error {
 		}
 		if err := bury(); err != nil {
 			if Transient(err) {
-				l.graves.giveBack(segs[i:])
+				l.graveyard().giveBack(segs[i:])
 			}
 			return err
 		}
@@ -149,10 +163,10 @@ func (l *Log) renameFiles(s *segment) error {
 	if err := s.keep(); err != nil {
 		return unopened(err)
 	}
-	due := l.now().Add(time.Duration(l.cfg.Load().FileDeleteDelayMs) * time.Millisecond)
+	g, due := l.graveyard(), l.now().Add(time.Duration(l.cfg.Load().FileDeleteDelayMs)*time.Millisecond)
 	for _, ext := range [...]string{logExt, indexExt, timeExt, txnExt} {
-		l.graves.buried++
-		to := fmt.Sprintf("%s%s.%d%s", s.path, ext, l.graves.buried, deletedExt)
+		g.buried++
+		to := fmt.Sprintf("%s%s.%d%s", s.path, ext, g.buried, deletedExt)
 		if plant.Has(plant.DeletedByOldName) {
 			to = s.path + ext
 		}
@@ -163,7 +177,7 @@ func (l *Log) renameFiles(s *segment) error {
 		if err != nil {
 			return undone(err, nothing)
 		}
-		l.graves.files = append(l.graves.files, grave{to, due})
+		g.files = append(g.files, grave{to, due})
 	}
 	return nil
 }

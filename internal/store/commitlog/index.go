@@ -87,7 +87,7 @@ func (c *column[E]) add(e E) {
 	}
 	switch {
 	case n == 0:
-		blocks = [][]E{make([]E, 4)}
+		blocks = [][]E{make([]E, 1)}
 		c.blocks.Store(&blocks)
 	case n < columnBlock && n == len(blocks[0]):
 		first := make([]E, 2*n)
@@ -103,16 +103,16 @@ func (c *column[E]) add(e E) {
 }
 
 // index is one of a segment's two indexes: in memory while the segment is active, in its file once it is sealed. The
-// zero value with a path is a sealed one. Readers may use it while the owner adds to it or seals it.
+// zero value with a segment is a sealed one. Readers may use it while the owner adds to it or seals it.
 type index[E entry[E]] struct {
-	path string // of the segment: directory and stem
+	of   *segment // whose it is
 	mem  atomic.Pointer[column[E]]
 	file atomic.Pointer[indexFile]
 }
 
 func (x *index[E]) name() string {
 	var e E
-	return x.path + e.ext()
+	return x.of.path + e.ext()
 }
 
 // indexFile is an index file that does not change any more.

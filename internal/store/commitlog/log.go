@@ -73,7 +73,7 @@ type Log struct {
 	settled    atomic.Int64 // the transactions that began before have durable markers
 	cuts       atomic.Int64 // number of truncations; together with firstDirty it changes under flushing
 
-	graves graveyard
+	graves atomic.Pointer[graveyard] // nil before the first deletion
 }
 
 // Appended tells where a batch went.
@@ -229,7 +229,7 @@ func (l *Log) mustRoll(v *view, end boundary, b record.Batch, now time.Time) boo
 	if cfg.CompactEnabled {
 		segmentMs = min(segmentMs, cfg.MaxCompactionLagMs) // the active segment cannot be compacted
 	}
-	waited := now.UnixMilli() - s.created.UnixMilli()
+	waited := now.UnixMilli() - s.createdMs
 	if s.firstTimestamp >= 0 && b.MaxTimestamp() >= 0 {
 		waited = int64(b.MaxTimestamp() - s.firstTimestamp)
 	}
@@ -272,7 +272,7 @@ func (l *Log) roll(base moldau.Offset, now time.Time) error {
 	l.namesDirty.Store(true)
 	l.view.Store(&view{v.start, append(segs[:len(segs):len(segs)], s), newTail(tailLen, boundary{base, 0})})
 	if end.pos == 0 {
-		l.graves.condemn(old)
+		l.graveyard().condemn(old)
 	}
 	return nil
 }

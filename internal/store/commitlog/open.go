@@ -43,9 +43,12 @@ func newLog(o Options) *Log {
 	}
 	l := &Log{fsys: o.Files.On(o.FS), pools: o.Pools, now: o.Now, dir: o.Dir, partition: o.Partition}
 	l.Reconfigure(o.Config)
-	l.epochs.Store(&epochTable{})
+	l.epochs.Store(&noEpochs)
 	return l
 }
+
+// sharePath has the log's directory and the name of its segment be the same bytes: a partition is to be small.
+func (l *Log) sharePath() { l.dir = l.view.Load().active().path[:len(l.dir)] }
 
 func (l *Log) open(o Options) error {
 	if err := l.makeDir(); err != nil {
@@ -75,7 +78,10 @@ func (l *Log) open(o Options) error {
 		}
 		return err
 	}
-	l.recovery = &r.report
+	l.sharePath()
+	if report := r.report; report.Scanned > 0 || report.Reason != "" || len(report.Notes) > 0 {
+		l.recovery = &report // by itself: it stays, and the recoverer with all that it has read goes
+	}
 	return nil
 }
 

@@ -94,14 +94,22 @@ type transaction struct {
 // producerTable is the state of all producers of a log: a function of the batches before end. Only appended batches
 // change it (KAFKA-6683). KIP-98.
 type producerTable struct {
-	byID map[moldau.ProducerID]*producer
-	open []transaction // without a marker, ascending by first
-	done []transaction // with a marker that may not be below the high watermark yet, ascending by first
+	byID map[moldau.ProducerID]*producer // nil before the first
+	open []transaction                   // without a marker, ascending by first
+	done []transaction                   // with a marker that may not be below the high watermark yet, ascending by first
 	end  moldau.Offset
 }
 
 func (t *producerTable) reset(end moldau.Offset) {
-	*t = producerTable{byID: make(map[moldau.ProducerID]*producer), end: end}
+	*t = producerTable{end: end}
+}
+
+// put enters p, in the place of what was there of it.
+func (t *producerTable) put(p *producer) {
+	if t.byID == nil {
+		t.byID = make(map[moldau.ProducerID]*producer)
+	}
+	t.byID[p.id] = p
 }
 
 // CheckProducer compares b, which has not been appended, with what its producer sent before.
@@ -227,7 +235,7 @@ func (t *producerTable) replay(b record.Batch, now time.Time) {
 	p := t.byID[id]
 	if p == nil {
 		p = &producer{id: id, epoch: b.ProducerEpoch(), coordinatorEpoch: -1, txnStart: noOffset}
-		t.byID[id] = p
+		t.put(p)
 	}
 	p.touched = now.UnixMilli()
 	p.setEpoch(b.ProducerEpoch())

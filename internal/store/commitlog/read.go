@@ -37,7 +37,12 @@ func (r Region) Traces() *env.Traces {
 	if !r.sealed {
 		return nil
 	}
-	return &r.seg.traces
+	t := r.seg.traces.Load()
+	if t == nil { // most segments are never read again
+		r.seg.traces.CompareAndSwap(nil, new(env.Traces))
+		t = r.seg.traces.Load()
+	}
+	return t
 }
 
 // Retain takes another reference, to be given back by another Release.

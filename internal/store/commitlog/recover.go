@@ -77,7 +77,7 @@ func (r *recoverer) openSegments(f files) error {
 			return err
 		}
 		if !f.names[stem(base)+txnExt] {
-			s.aborted.Store(new([]Aborted))
+			s.aborted.Store(&noAborted)
 		}
 		s.indexSynced.Store(true)
 		r.segs = append(r.segs, s)

@@ -37,9 +37,7 @@ func newRewrite(l *Log, old []*segment, buffer int) *rewrite {
 	w := &rewrite{l: l, old: old, buffer: buffer, seg: newSegment(l.fsys, l.dir, old[0].base)}
 	w.seg.clearIndexes()
 	for _, s := range old {
-		if s.created.After(w.seg.created) {
-			w.seg.created = s.created
-		}
+		w.seg.createdMs = max(w.seg.createdMs, s.createdMs)
 	}
 	return w
 }
@@ -244,7 +242,7 @@ func (l *Log) replace(w *rewrite) bool {
 	}
 	segs := slices.Concat(v.segs[:i:i], []*segment{w.seg}, v.segs[n:])
 	l.view.Store(&view{v.start, segs, v.tail})
-	l.graves.condemnFor(w)
+	l.graveyard().condemnFor(w)
 	return true
 }
 

@@ -49,7 +49,7 @@ type segment struct {
 	times   index[timeEntry]
 	aborted atomic.Pointer[[]Aborted] // nil until loaded
 
-	traces env.Traces // of reads of old data
+	traces atomic.Pointer[env.Traces] // of reads of old data; nil: there were none
 
 	maxTimestamp atomic.Int64 // highest record timestamp, or timestampNotLoaded
 	oldest       atomic.Int64 // that of the first batch of a sealed segment, or timestampNotLoaded
@@ -59,7 +59,7 @@ type segment struct {
 	size int64
 
 	// Only the owner of the log uses what follows.
-	created        time.Time        // when the file came to be, or its modification time at opening
+	createdMs      int64            // when the file came to be, or its modification time at opening
 	firstTimestamp moldau.Timestamp // max timestamp of the first batch; NoTimestamp while empty
 	maxRel         int32            // last offset of the batch with the highest timestamp, less base
 	sinceIndex     int64            // bytes appended since the latest index entry
@@ -73,7 +73,7 @@ func newSegment(fsys *filecache.FS, dir string, base moldau.Offset) *segment {
 	name := filepath.Join(dir, logName(base))
 	s := &segment{fsys: fsys, base: base, path: name[:len(name)-len(logExt)], next: base, firstTimestamp: moldau.NoTimestamp}
 	s.file = fsys.File(name)
-	s.offsets.path, s.times.path = s.path, s.path
+	s.offsets.of, s.times.of = s, s
 	s.maxTimestamp.Store(timestampNotLoaded)
 	s.oldest.Store(timestampNotLoaded)
 	return s
@@ -96,7 +96,7 @@ func (s *segment) create(now time.Time) error {
 	if err := s.file.Create(); err != nil {
 		return fmt.Errorf("create segment %d: %w", s.base, err)
 	}
-	s.created = now
+	s.createdMs = now.UnixMilli()
 	return nil
 }
 
@@ -109,7 +109,7 @@ func openSegment(fsys *filecache.FS, dir string, base moldau.Offset) (*segment, 
 		return nil, fmt.Errorf("open segment %d: %w", base, err)
 	}
 	s.size = info.Size()
-	s.created = info.ModTime()
+	s.createdMs = info.ModTime().UnixMilli()
 	return s, nil
 }
 
@@ -117,7 +117,7 @@ func openSegment(fsys *filecache.FS, dir string, base moldau.Offset) (*segment, 
 func (s *segment) clearIndexes() {
 	s.offsets.mem.Store(new(column[offsetEntry]))
 	s.times.mem.Store(new(column[timeEntry]))
-	s.aborted.Store(new([]Aborted))
+	s.aborted.Store(&noAborted)
 	s.maxTimestamp.Store(int64(moldau.NoTimestamp))
 	s.firstTimestamp = moldau.NoTimestamp
 	s.maxRel, s.sinceIndex = 0, 0

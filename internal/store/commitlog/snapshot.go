@@ -185,7 +185,7 @@ func (t *producerTable) decodeEntry(b []byte, now time.Time) {
 	p := t.byID[id]
 	if p == nil {
 		p = &producer{id: id}
-		t.byID[id] = p
+		t.put(p)
 	}
 	p.setEpoch(moldau.ProducerEpoch(binary.BigEndian.Uint16(b[8:])))
 	s := sentBatch{

@@ -117,7 +117,7 @@ func (l *Log) keepProducers(end moldau.Offset) error {
 		} else if then.txnStart >= base {
 			then.txnStart = noOffset
 		}
-		t.byID[id] = &then
+		t.put(&then)
 	}
 	if !slices.Contains(l.snapshots, base) {
 		l.snapshots = append(l.snapshots, base)

@@ -124,7 +124,7 @@ func (c *Config) expired(s *segment, now time.Time) (bool, error) {
 		return false, err
 	}
 	if ts < 0 {
-		ts = moldau.Timestamp(s.created.UnixMilli())
+		ts = moldau.Timestamp(s.createdMs)
 	}
 	return now.UnixMilli()-int64(ts) > c.RetentionMs, nil
 }
@@ -143,7 +143,7 @@ func (l *Log) deleteFirst(n int, res *Retained) {
 	res.Start = max(v.start, v.segs[n].base)
 	l.view.Store(&view{res.Start, v.segs[n:], v.tail})
 	l.setEpochs(l.epochs.Load().advanceTo(res.Start))
-	l.graves.condemn(gone...)
+	l.graveyard().condemn(gone...)
 }
 
 // TruncateTo removes the records from offset to on, and whole the batch that contains it, and returns the new end. The
@@ -221,7 +221,7 @@ func (l *Log) restart(at moldau.Offset) error {
 	l.view.Store(&view{at, []*segment{s}, newTail(tailLen, boundary{at, 0})})
 	l.producers.reset(at)
 	l.snapshotAt = at
-	l.epochs.Store(&epochTable{})
+	l.epochs.Store(&noEpochs)
 	return l.makeDurable(at)
 }
 
@@ -310,7 +310,7 @@ func (l *Log) forget(s *segment) error {
 // shorten makes an active segment of the first size bytes of old, in the same file.
 func (l *Log) shorten(old *segment, size int64) (*segment, error) {
 	s := newSegment(l.fsys, l.dir, old.base)
-	s.created, s.size = old.created, size
+	s.createdMs, s.size = old.createdMs, size
 	s.clearIndexes()
 	sc := new(scanner)
 	for sc.reset(s.file, 0, size); sc.pos < size; {

@@ -57,8 +57,13 @@ type FS struct {
 	cache *Cache
 }
 
-// On returns fsys with c as the cache of its files.
-func (c *Cache) On(fsys env.FS) *FS { return &FS{fsys, c} }
+// On returns fsys with c as the cache of its files, or fsys itself where that is so already.
+func (c *Cache) On(fsys env.FS) *FS {
+	if s, ok := fsys.(*FS); ok && s.cache == c {
+		return s
+	}
+	return &FS{fsys, c}
+}
 
 // File returns the file of a name, which is opened once it is needed. The caller owns it and drops it.
 func (s *FS) File(name string) *File {
