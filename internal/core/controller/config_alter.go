@@ -87,7 +87,7 @@ func (b *batch) run(validateOnly bool) (refusals []*refusal, recs []schema.Recor
 	}
 	if len(recs) > operationRecordsMax {
 		for i := range refusals {
-			refusals[i] = tooLarge(len(recs), "records")
+			refusals[i] = tooManyRecords(len(recs))
 		}
 		return refusals, nil
 	}

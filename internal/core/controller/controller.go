@@ -53,6 +53,12 @@ func tooLarge(n int, what string) *refusal {
 	return refuse(moldau.PolicyViolation, "the request makes %d %s, more than the %d of one operation: split it into several", n, what, operationRecordsMax)
 }
 
+// tooManyRecords refuses a request for its records. That each topic has one beside those of its partitions is why 10,000 partitions
+// are one too many for a request, as in Apache Kafka.
+func tooManyRecords(n int) *refusal {
+	return tooLarge(n, "metadata records (one for each topic, partition and configuration)")
+}
+
 // topicLayers are the layers under which the topic's overrides take effect at the broker of env.
 func topicLayers(im *metadata.Image, env Env, overrides map[string]string) config.Layers {
 	return config.Layers{

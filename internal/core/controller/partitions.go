@@ -31,7 +31,7 @@ func CreatePartitions(im *metadata.Image, req *kmsg.CreatePartitionsRequest, env
 	}
 	if len(recs) > operationRecordsMax {
 		for i := range resp.Topics {
-			tooLarge(len(recs), "records").tell(&resp.Topics[i].ErrorCode, &resp.Topics[i].ErrorMessage)
+			tooManyRecords(len(recs)).tell(&resp.Topics[i].ErrorCode, &resp.Topics[i].ErrorMessage)
 		}
 		recs = nil
 	}

@@ -36,7 +36,7 @@ func CreateTopics(im *metadata.Image, req *kmsg.CreateTopicsRequest, env Env) (*
 		resp.Topics = append(resp.Topics, rt)
 	}
 	if c.partitions > operationRecordsMax || len(c.recs) > operationRecordsMax {
-		no := tooLarge(max(c.partitions, len(c.recs)), "partitions and records")
+		no := tooManyRecords(max(c.partitions, len(c.recs)))
 		for i, t := range resp.Topics {
 			resp.Topics[i] = notCreated(t.Topic, no)
 		}

@@ -2,7 +2,9 @@ package api
 
 // CreateTopics (key 19), versions 2–7
 //
-// Behaviour: each topic by itself, all in one record of the metadata log; answered once the topics can be used here.
+// Behaviour: each topic by itself, all in one record of the metadata log, so that a crash leaves all of a request or nothing; at most
+// 10,000 topics, partitions and overrides together, as in Apache Kafka: 9,999 partitions of one topic, and CreatePartitions adds more.
+// Answered once the topics can be used here.
 // Version notes: v4 counts of -1 are the broker's defaults; v5 effective configs in the answer (KIP-525); v7 topic ids.
 // Differs from Apache: none known.
 

@@ -2,7 +2,8 @@ package api
 
 // CreatePartitions (key 37), versions 0–3
 //
-// Behaviour: the count of each topic can only grow; assignments, where given, are those of the new partitions.
+// Behaviour: the count of each topic can only grow; assignments, where given, are those of the new partitions. At most 10,000 are
+// added by one request, all or none of them; where there are more, Apache Kafka answers UNKNOWN_SERVER_ERROR and we say so.
 
 import (
 	"slices"
