@@ -85,6 +85,7 @@ func (h *Histogram) quantile(q float64, zeros uint64) time.Duration {
 type Writer struct {
 	w    io.Writer
 	last string
+	text []byte // of the line
 	err  error
 }
 
@@ -136,22 +137,21 @@ func (w *Writer) line(family, kind, help, name, value string, labels []string) {
 			return
 		}
 	}
-	var b strings.Builder
-	b.WriteString(name)
+	b := append(w.text[:0], name...)
 	for i := 0; i+1 < len(labels); i += 2 {
-		b.WriteByte("{,"[min(i, 1)])
-		b.WriteString(labels[i])
-		b.WriteString(`="`)
-		b.WriteString(labelEscaper.Replace(labels[i+1]))
-		b.WriteByte('"')
+		b = append(b, "{,"[min(i, 1)])
+		b = append(b, labels[i]...)
+		b = append(b, `="`...)
+		b = append(b, labelEscaper.Replace(labels[i+1])...)
+		b = append(b, '"')
 	}
 	if len(labels) > 1 {
-		b.WriteByte('}')
+		b = append(b, '}')
 	}
-	b.WriteByte(' ')
-	b.WriteString(value)
-	b.WriteByte('\n')
-	_, w.err = io.WriteString(w.w, b.String())
+	b = append(b, ' ')
+	b = append(b, value...)
+	w.text = append(b, '\n')
+	_, w.err = w.w.Write(w.text)
 }
 
 var (

@@ -1,7 +1,7 @@
 package status
 
 // copies writes what dashboards and alerts ask of each partition's replicas (Kafka's Partition beans), as far as this broker
-// leads it.
+// leads it. One that was never written, and whose replicas are all in sync, has nothing to tell.
 func (s *scrape) copies() {
 	for _, g := range [...]struct {
 		name, help string
@@ -14,9 +14,9 @@ func (s *scrape) copies() {
 		{"atminisr", "1 where just min.insync.replicas are in sync", func(_, inSync, least int) int { return one(inSync == least) }},
 	} {
 		for _, r := range s.rows {
-			if reg := s.registration(r.Partition); reg != nil && reg.Leader == s.src.Self() {
+			if reg := s.registration(r.Partition); reg != nil && reg.Leader == s.src.Self() && !(r.unwritten && len(reg.ISR) == len(reg.Replicas)) {
 				least := min(r.Settings().MinInSync, len(reg.Replicas))
-				s.gauge("kafka_cluster_partition_"+g.name, g.help, g.value(len(reg.Replicas), len(reg.ISR), least), r.labels...)
+				s.gauge("kafka_cluster_partition_"+g.name, g.help, g.value(len(reg.Replicas), len(reg.ISR), least), r.labels()...)
 			}
 		}
 	}

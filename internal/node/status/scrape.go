@@ -31,8 +31,12 @@ type scrape struct {
 // row is a partition with its labels.
 type row struct {
 	*partition.Partition
-	log    *commitlog.Log // nil where it is not open; it stays good for figures when the partition goes meanwhile
-	labels []string
+	log       *commitlog.Log // nil where it is not open; it stays good for figures when the partition goes meanwhile
+	unwritten bool           // a log that was never written, and has no figures worth a line
+}
+
+func (r row) labels() []string {
+	return []string{"topic", r.Name.Topic, "partition", strconv.Itoa(int(r.Name.Partition))}
 }
 
 func newScrape(w *metric.Writer, src Source) *scrape {
@@ -45,7 +49,8 @@ func newScrape(w *metric.Writer, src Source) *scrape {
 func rowsOf(all []*partition.Partition) []row {
 	rows := make([]row, len(all))
 	for i, p := range all {
-		rows[i] = row{p, p.Log(), []string{"topic", p.Name.Topic, "partition", strconv.Itoa(int(p.Name.Partition))}}
+		log := p.Log()
+		rows[i] = row{p, log, log != nil && log.Unwritten()}
 	}
 	slices.SortFunc(rows, func(a, b row) int {
 		return cmp.Or(cmp.Compare(a.Name.Topic, b.Name.Topic), cmp.Compare(a.Name.Partition, b.Name.Partition))
@@ -96,7 +101,9 @@ func (s *scrape) topics() {
 func (s *scrape) replicas() {
 	var led, offline, damaged, short, underMin, atMin, producers int
 	for _, r := range s.rows {
-		producers += r.ProducerCount()
+		if !r.unwritten {
+			producers += r.ProducerCount()
+		}
 		if isOffline(r.Partition) {
 			offline++
 		}
@@ -147,7 +154,8 @@ func (s *scrape) registration(p *partition.Partition) *metadata.Partition {
 	return t.Partitions[p.Name.Partition]
 }
 
-// logs writes the figures of each log that is open, and of the directories (O-25).
+// logs writes the figures of each log that is open and was ever written, and of the directories (O-25). Those of the others are
+// zeros: with copies', 65 MB of 100,000 partitions, and a million series in whatever reads them.
 func (s *scrape) logs() {
 	for _, g := range [...]struct {
 		name, help string
@@ -162,8 +170,8 @@ func (s *scrape) logs() {
 		}},
 	} {
 		for _, r := range s.rows {
-			if r.log != nil {
-				s.Gauge(g.name, g.help, float64(g.value(r)), r.labels...)
+			if r.log != nil && !r.unwritten {
+				s.Gauge(g.name, g.help, float64(g.value(r)), r.labels()...)
 			}
 		}
 	}

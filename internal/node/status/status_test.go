@@ -1,6 +1,7 @@
 package status
 
 import (
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -396,6 +397,75 @@ func TestPages(t *testing.T) {
 		h.ServeHTTP(rec, httptest.NewRequest(method, path, nil))
 		if rec.Code != want {
 			t.Errorf("%s is answered %d, want %d", request, rec.Code, want)
+		}
+	}
+}
+
+// A partition that was never written has no series of its own, and counts all the same.
+func TestUnwrittenPartitionsHaveNoSeries(t *testing.T) {
+	t.Parallel()
+	src := newSource(t)
+	id := src.partitions[0].ID
+	src.image, _ = src.image.Apply(10, 2, []schema.Record{
+		&schema.Partition{TopicID: id, Partition: 2, Leader: self, Replicas: []moldau.BrokerID{self}, ISR: []moldau.BrokerID{self}},
+	})
+	src.partitions = append(src.partitions, newPartition("views", id, 2))
+	for _, p := range src.partitions {
+		if p.Name.Partition == 2 {
+			open(t, p)
+			continue
+		}
+		log := commitlog.New(commitlog.Options{Now: time.Now, Dir: "/data/a/" + p.Name.String(), Partition: p.Name, Config: commitlog.DefaultConfig()})
+		if err := p.Opened(log, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	have := parse(t, second(get(t, src, "/metrics")))
+	for name, want := range map[string]string{
+		`kafka_log_log_size{topic="views",partition="2"}`:                      strconv.Itoa(len(batch(t))),
+		`kafka_log_log_size{topic="views",partition="1"}`:                      "",
+		`kafka_log_log_logendoffset{topic="views",partition="1"}`:              "",
+		`kafka_cluster_partition_replicascount{topic="views",partition="0"}`:   "",
+		`kafka_cluster_partition_underreplicated{topic="views",partition="1"}`: "1", // something is the matter with it
+		`kafka_cluster_partition_replicascount{topic="views",partition="2"}`:   "1",
+		`kafka_server_replicamanager_partitioncount`:                           "3",
+		`kafka_server_replicamanager_underreplicatedpartitions`:                "1",
+		`kafka_server_replicamanager_offlinereplicacount`:                      "0",
+		`kafka_server_kafkaserver_brokerstate`:                                 "3",
+	} {
+		if have[name] != want {
+			t.Errorf("%s is %q, want %q", name, have[name], want)
+		}
+	}
+}
+
+func TestMetricsAreCompressedWhenAsked(t *testing.T) {
+	t.Parallel()
+	src := newSource(t)
+	for accept, want := range map[string]bool{
+		"": false, "gzip": true, "identity, GZIP;q=0.5": true, "deflate": false, "gzip;q=0": false, "gzip; q=0.0, br": false, "*": true, "*;q=0": false, "gzip;q=x": false,
+	} {
+		req := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+		if accept != "" {
+			req.Header.Set("Accept-Encoding", accept)
+		}
+		rec := httptest.NewRecorder()
+		New(Options{Source: src, Now: time.Now}).ServeHTTP(rec, req)
+		var body io.Reader = rec.Body
+		if got := rec.Header().Get("Content-Encoding") == "gzip"; got != want {
+			t.Errorf("%q: compressed %v", accept, got)
+			continue
+		}
+		if want {
+			z, err := gzip.NewReader(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body = z
+		}
+		text, err := io.ReadAll(body)
+		if err != nil || parse(t, string(text))["kafka_server_replicamanager_partitioncount"] != "2" {
+			t.Errorf("%q: %v, %d bytes that do not tell of two partitions", accept, err, len(text))
 		}
 	}
 }
