@@ -3,6 +3,7 @@ package partition
 import (
 	"errors"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -575,8 +576,18 @@ func TestTable(t *testing.T) {
 	if table.Get(h.ID, 3) != h.Partition || table.Get(h.ID, 2) != nil || table.Len() != 1 || len(table.All()) != 1 {
 		t.Error("the partition is not in the table")
 	}
-	if table.Remove(h.ID, 3) != h.Partition || table.Remove(h.ID, 3) != nil || table.Len() != 0 {
+	other := New(moldau.TopicPartition{Topic: "t", Partition: 4}, h.ID, h.Home(), h.flusher, h.Stats(), h.Settings())
+	table.Add(other) // with a list that is there already
+	all := table.All()
+	all[0] = nil // it is the caller's
+	if all = table.All(); !slices.Equal(all, []*Partition{h.Partition, other}) {
+		t.Errorf("after another was added: %v", all)
+	}
+	if table.Remove(h.ID, 3) != h.Partition || table.Remove(h.ID, 3) != nil || table.Len() != 1 {
 		t.Error("the partition cannot be removed")
+	}
+	if all = table.All(); !slices.Equal(all, []*Partition{other}) {
+		t.Errorf("after one was removed: %v", all)
 	}
 }
 
